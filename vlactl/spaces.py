@@ -1,0 +1,86 @@
+"""Observation and action conventions, declared by data, policies and benchmarks and checked before anything runs.
+
+Units are metres, radians and hertz; axes are world axes unless a field says otherwise.  A mismatch is an error at plan
+time or at the latest before the first update; nothing is ever converted silently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vlactl.errors import IncompatibleSpaces
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionSpace:
+    """How a control step is commanded."""
+
+    names: tuple[str, ...]
+    """One name per dimension; the last is the gripper, -1 closed and +1 open."""
+    control: str
+    """``relative-eef-pose``: added to the running target pose of the end effector."""
+    frame: str
+    """Frame in which translations and rotations are expressed: ``world`` or ``tool``."""
+    position_scale_m: float
+    """Metres of translation that a value of 1.0 commands."""
+    rotation_scale_rad: float
+    """Radians of rotation (rotation vector) that a value of 1.0 commands."""
+    rate_hz: float
+    """Control steps per second."""
+
+    @property
+    def size(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObservationSpace:
+    """What is seen at a control step."""
+
+    cameras: tuple[tuple[str, int, int], ...]
+    """``(name, height_px, width_px)`` in the order in which images are stacked."""
+    state: tuple[str, ...]
+    """One name per dimension of proprioception, with its unit as suffix."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spaces:
+    """Observations and actions of one embodiment in one world."""
+
+    observation: ObservationSpace
+    action: ActionSpace
+    embodiment: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Spaces:
+        seen, action = document["observation"], document["action"]
+        return cls(observation=ObservationSpace(cameras=tuple(tuple(c) for c in seen["cameras"]),
+                                                state=tuple(seen["state"])),
+                   action=ActionSpace(**{**action, "names": tuple(action["names"])}),
+                   embodiment=document["embodiment"])
+
+
+def differences(ours: Spaces, theirs: Spaces, *, ignore: tuple[str, ...] = ()) -> list[str]:
+    """Every field in which two spaces differ, as ``observation.state: (...) != (...)``; ``ignore`` names dotted fields."""
+    left, right = flat(ours.to_json()), flat(theirs.to_json())
+    return [f"{key}: {left.get(key)!r} != {right.get(key)!r}" for key in sorted(left | right)
+            if key not in ignore and left.get(key) != right.get(key)]
+
+
+def require_equal(ours: Spaces, theirs: Spaces, *, where: str, ignore: tuple[str, ...] = ()) -> None:
+    """Raise :class:`IncompatibleSpaces` that names every differing field."""
+    found = differences(ours, theirs, ignore=ignore)
+    if found:
+        raise IncompatibleSpaces("the spaces differ in " + "; ".join(found), where=where,
+                                 remedy="choose data and a benchmark of the same embodiment and cameras")
+
+
+def flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in document.items():
+        out.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return out
