@@ -1,7 +1,7 @@
 """name -> spec, for the families that people extend.  Duplicates raise; unknown names suggest the nearest one.
 
-A *spec* is a frozen pydantic model whose fields are what a recipe may set.  Its menu (the family's ``__init__``) imports
-nothing heavy; the spec's ``build()`` does.  Another package joins a family by an entry point in the group
+A *spec* is a frozen pydantic model whose fields are what a recipe may set.  Its menu (the family's ``__init__``)
+imports nothing heavy; the spec's ``build()`` does.  Another package joins a family by an entry point in the group
 ``vlactl.<family>``, for example ``vlactl.backbones``, whose value is a spec class.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,7 +17,7 @@ from vlactl.errors import UnknownName
 
 
 class Spec(BaseModel):
-    """Base of everything a recipe can name: immutable, strict about keys, with a ``kind`` that is its registered name."""
+    """Base of everything that a recipe can name: immutable, strict about keys, with its registered name as ``kind``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
@@ -27,6 +27,10 @@ class Spec(BaseModel):
         """What a digest covers: the kind and every field that is not declared execution."""
         return {"kind": self.kind, **self.model_dump(mode="json", exclude=execution_fields(type(self)))}
 
+    def execution(self) -> dict:
+        """What a stage needs beside the identity to build this spec on a machine: its execution fields."""
+        return self.model_dump(mode="json", include=execution_fields(type(self)))
+
 
 def execution_fields(spec: type[BaseModel]) -> set[str]:
     """Names of the fields declared with ``json_schema_extra={"execution": True}``: they change speed, never results."""
@@ -35,6 +39,7 @@ def execution_fields(spec: type[BaseModel]) -> set[str]:
 
 
 S = TypeVar("S", bound=Spec)
+T = TypeVar("T", bound=Spec)
 
 
 class Registry(Generic[S]):
@@ -45,11 +50,11 @@ class Registry(Generic[S]):
         self._specs: dict[str, type[S]] = {}
         self._plugins_read = False
 
-    def add(self, spec: type[S]) -> type[S]:
+    def add(self, spec: type[T]) -> type[T]:
         """Put ``spec`` on the menu under ``spec.kind``; usable as a class decorator."""
         if spec.kind in self._specs and self._specs[spec.kind] is not spec:
             raise ValueError(f"two {self.family} are called '{spec.kind}': {self._specs[spec.kind]} and {spec}")
-        self._specs[spec.kind] = spec
+        self._specs[spec.kind] = cast("type[S]", spec)
         return spec
 
     def _read_plugins(self) -> None:
