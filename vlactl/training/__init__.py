@@ -1,0 +1,127 @@
+"""How a policy is trained: the settings, and the DeepSpeed configuration that follows.  Imports nothing heavy.
+
+The kitchen: ``loop`` (the one training loop), ``engine`` (DeepSpeed, started quietly and without compiling anything),
+``checkpoint`` (resumable state), ``augment`` (images).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from vlactl.errors import UsageError
+from vlactl.registry import Spec
+
+EXECUTION: dict[str, JsonValue] = {"execution": True}
+
+
+class TrainingSettings(Spec):
+    """One optimisation: AdamW under a warmed-up schedule.  The defaults teach a tiny policy in about a minute."""
+
+    kind: ClassVar[str] = "training"
+
+    updates: int = Field(default=1600, ge=1)
+    """Optimiser updates of a whole trial; a strategy with two phases splits them."""
+    global_batch: int = Field(default=16, ge=1)
+    """Frames supervised per update, over all ranks; a formulation with history H draws global_batch / H windows."""
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """Peak learning rate."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """What follows the warmup: half a cosine down to final_rate, or the peak rate to the end (as in RoboVLMs)."""
+    warmup_updates: int = Field(default=50, ge=0)
+    """Updates over which the learning rate rises linearly; at most a tenth of a phase."""
+    final_rate: float = Field(default=0.02, ge=0, le=1)
+    """Where the cosine ends, as a share of learning_rate."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's weight decay of matrices; vectors (biases, norms) have none."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's decay rates of the first and second moment."""
+    epsilon: float = Field(default=1e-8, gt=0)
+    """AdamW's epsilon."""
+    clip_norm: float = Field(default=1.0, ge=0)
+    """Largest norm of the gradient of all parameters together; 0 never clips."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """``bf16``: autocast for the matrix products, weights and moments stay fp32.  Slower than fp32 on most CPUs."""
+    brightness: float = Field(default=0.15, ge=0, lt=1)
+    """Augmentation: each window's images are scaled by 1 ± this, and brightened or darkened by this · 64 of 255."""
+    shift_px: int = Field(default=0, ge=0)
+    """Augmentation: each window's images are moved by up to this many pixels, edges repeated."""
+    freeze: tuple[Literal["vision", "connector", "language"], ...] = ()
+    """Parts of the backbone whose parameters stay as they are."""
+
+    micro_batch: int | None = Field(default=None, ge=1, json_schema_extra=EXECUTION)
+    """Most frames in one forward pass per rank; null takes all at once.  Halved when memory runs out."""
+    zero_stage: Literal[0, 1, 2, 3] = Field(default=0, json_schema_extra=EXECUTION)
+    """What DeepSpeed shards over ranks: 1 optimiser state, 2 and gradients, 3 and weights."""
+    checkpoint_every_s: float = Field(default=60.0, gt=0, json_schema_extra=EXECUTION)
+    """Seconds between resumable checkpoints."""
+    log_every: int = Field(default=20, ge=1, json_schema_extra=EXECUTION)
+    """Updates per row of the loss curve."""
+    prefetch: int = Field(default=2, ge=0, json_schema_extra=EXECUTION)
+    """Batches that a thread prepares ahead while an accelerator computes; on a CPU the loop prepares them itself."""
+
+    @model_validator(mode="after")
+    def _betas_are_rates(self) -> Self:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas {self.betas} are not in [0, 1)")
+        return self
+
+    def windows(self, history: int) -> int:
+        """Windows per update, over all ranks; :class:`UsageError` where the history does not divide the batch."""
+        if self.global_batch % history:
+            raise UsageError(f"a history of {history} frames does not divide global_batch {self.global_batch}",
+                             where="training.global_batch", expected=f"a multiple of {history}")
+        return self.global_batch // history
+
+    def micro_windows(self, history: int, world_size: int) -> int:
+        """Windows in one forward pass: the largest divisor of a rank's windows that micro_batch allows, at least 1.
+
+        Raises:
+            UsageError: the ranks do not divide the windows.
+        """
+        windows = self.windows(history)
+        if windows % world_size:
+            raise UsageError(f"{world_size} ranks do not divide {windows} windows per update (global_batch "
+                             f"{self.global_batch}, history {history})", where="training.global_batch",
+                             expected=f"a multiple of {history * world_size}", remedy="use fewer ranks")
+        each = windows // world_size
+        limit = each if self.micro_batch is None else max(1, self.micro_batch // history)
+        return next(size for size in range(min(limit, each), 0, -1) if each % size == 0)
+
+    def divided(self, divisor: int, world_size: int) -> TrainingSettings:
+        """The same training with micro-batches ``divisor`` times smaller, for another attempt when memory ran out."""
+        each = self.global_batch // world_size
+        largest = each if self.micro_batch is None else min(self.micro_batch, each)
+        return self.model_copy(update={"micro_batch": max(1, largest // divisor)}) if divisor > 1 else self
+
+    def rate(self, update: int, updates: int) -> float:
+        """The learning rate of update number ``update`` (from 0) of a phase of ``updates``."""
+        import math
+        warmup = min(self.warmup_updates, updates // 10)
+        if update < warmup:
+            return self.learning_rate * (update + 1) / warmup
+        if self.schedule == "constant":
+            return self.learning_rate
+        done = (update - warmup) / max(1, updates - warmup)
+        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def deepspeed_config(settings: TrainingSettings, *, world_size: int, windows: int,
+                     micro_windows: int) -> dict[str, Any]:
+    """DeepSpeed's configuration; ``windows`` per update over all ranks, ``micro_windows`` per rank and forward pass."""
+    config: dict[str, Any] = {
+        "train_batch_size": windows,
+        "train_micro_batch_size_per_gpu": micro_windows,
+        "gradient_accumulation_steps": windows // (world_size * micro_windows),
+        # At ZeRO 0 the loop clips by itself: DeepSpeed's own clipping goes through the parameters one by one there, and
+        # it does not tell the norm.
+        "gradient_clipping": settings.clip_norm if settings.zero_stage else 0.0,
+        "zero_optimization": {"stage": settings.zero_stage},
+        "zero_allow_untested_optimizer": True,   # torch's AdamW: DeepSpeed's own wants a compiler
+        "steps_per_print": None,
+        "wall_clock_breakdown": False,
+    }
+    if settings.precision == "bf16":
+        config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
+    return config

@@ -1,0 +1,43 @@
+"""Changes to a window's images that do not change what should be done: a function of (seed, update, window)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlactl.training import TrainingSettings
+
+OFFSET_LEVELS = 64
+"""Grey levels that a brightness of 1 adds or removes; brightness 0.15 gives the ± 10 of reference/learning.md."""
+
+
+def augment(images_BHKYXC: Tensor, settings: TrainingSettings, *, seed: int, update: int, first: int,
+            windows: int) -> Tensor:
+    """Images (uint8) of the windows from number ``first`` of an update's ``windows``; all frames of a window alike."""
+    if not (settings.brightness or settings.shift_px):
+        return images_BHKYXC
+    # Drawn for the whole global batch, so that a window looks the same whatever rank and micro-batch it falls into.
+    draw = np.random.default_rng([seed, 3, update])
+    gains_W, offsets_W = draw.uniform(-settings.brightness, settings.brightness, (2, windows))
+    shifts_W2 = draw.integers(-settings.shift_px, settings.shift_px, (windows, 2), endpoint=True)
+    mine = slice(first, first + len(images_BHKYXC))
+    device = images_BHKYXC.device
+    if settings.shift_px:
+        images_BHKYXC = shift(images_BHKYXC, torch.from_numpy(shifts_W2[mine]).to(device))
+    if not settings.brightness:
+        return images_BHKYXC
+    gain_B = torch.from_numpy(1 + gains_W[mine]).to(device, torch.float32).view(-1, 1, 1, 1, 1, 1)
+    # The half rounds to the nearest level.
+    offset_B = torch.from_numpy(offsets_W[mine] * OFFSET_LEVELS + 0.5).to(device, torch.float32).view(-1, 1, 1, 1, 1, 1)
+    return images_BHKYXC.float().mul_(gain_B).add_(offset_B).clamp_(0, 255).to(torch.uint8)
+
+
+def shift(images_BHKYXC: Tensor, shifts_B2: Tensor) -> Tensor:
+    """Every window moved down and right by its own pixels; what comes in repeats the edge."""
+    windows, _, _, rows, columns, _ = images_BHKYXC.shape
+    every = torch.arange(windows, device=images_BHKYXC.device)[:, None, None]
+    down_BY = (torch.arange(rows, device=shifts_B2.device) - shifts_B2[:, :1]).clamp_(0, rows - 1)
+    right_BX = (torch.arange(columns, device=shifts_B2.device) - shifts_B2[:, 1:]).clamp_(0, columns - 1)
+    moved_BYXHKC = images_BHKYXC[every, :, :, down_BY[:, :, None], right_BX[:, None, :]]
+    return moved_BYXHKC.permute(0, 3, 4, 1, 2, 5)
