@@ -1,0 +1,156 @@
+"""Where demonstrations come from: the menu of sources.
+
+A *source* is recorded once by a data stage into an episode directory (:mod:`vlactl.formats.recorded`); everything after
+that reads the directory and no longer knows how it came about.  This file imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from vlactl.errors import UnknownName, UsageError
+from vlactl.registry import Registry, Spec
+from vlactl.spaces import Spaces
+
+Progress = Callable[..., None]
+"""``progress(done, total, unit="episodes", **numbers)``; the science calls it and never reads anything back."""
+
+
+FORMAT = 1
+"""Of the episode directory that every source is recorded into."""
+
+
+class SourceSpec(Spec, abc.ABC):
+    """One dataset of demonstrations of one embodiment."""
+
+    @classmethod
+    @abc.abstractmethod
+    def versions(cls) -> dict[str, Any]:
+        """Of everything but the fields that decides what is recorded; part of the identity."""
+
+    def identity(self) -> dict:
+        """What the data stage's digest covers; ``SOURCES.parse`` reads it back."""
+        return {**super().identity(), "versions": self.versions()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _same_versions(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "versions" in fields:
+            fields = dict(fields)
+            if (planned := fields.pop("versions")) != cls.versions():
+                raise UsageError(f"source '{cls.kind}' was planned with versions {planned}, here are {cls.versions()}",
+                                 remedy="plan the sweep again")
+        return fields
+
+    @abc.abstractmethod
+    def spaces(self) -> Spaces:
+        """What the episodes hold, known before anything is recorded."""
+
+    @abc.abstractmethod
+    def record(self, out: Path, progress: Progress) -> dict[str, Any]:
+        """Write an episode directory to ``out`` (existing, empty) and return a summary: the body of the data stage."""
+
+
+SOURCES: Registry[SourceSpec] = Registry("formats", "source")
+
+
+class Tabletop(SourceSpec):
+    """Demonstrations by the scripted expert in the embedded tabletop world."""
+
+    kind: ClassVar[str] = "tabletop"
+
+    embodiment: str = "panda"
+    """Which robot: its arm, gripper, cameras and action scale."""
+    scene: str = "D"
+    """Which arrangement and colours of the desk."""
+    tasks: str = "core"
+    """Which named suite of tasks to demonstrate."""
+    episodes_per_task: int = Field(default=200, ge=1)
+    """Successful demonstrations to keep of every task in the suite."""
+    seed: int = 0
+    """Seed of the start states, the instructions and the noise."""
+    image_px: int = Field(default=64, ge=16, le=512)
+    """Side of every camera image in pixels."""
+    shadows: bool = True
+    """Whether the light casts soft shadows; about 1.7 times slower to draw."""
+    antialias: Literal[1, 2] = 1
+    """Rays per pixel and side: 2 draws at twice the size and averages, about 3.5 times slower."""
+    noise: float = Field(default=0.35, ge=0.0, le=1.0)
+    """Standard deviation of what is added to one executed action in five; the recorded label stays the expert's."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        from vlactl.tabletop.embodiments import embodiment
+        from vlactl.tabletop.layouts import layout
+        from vlactl.tabletop.tasks import SUITES
+        embodiment(self.embodiment)
+        layout(self.scene)
+        if self.tasks not in SUITES:
+            raise UnknownName("suite of tasks", self.tasks, SUITES)
+        return self
+
+    @classmethod
+    def versions(cls) -> dict[str, Any]:
+        """Bump ``recording`` when the same worlds and pictures would be cut into other episodes."""
+        from vlactl.tabletop import RENDERER_VERSION, WORLD_VERSION
+        return {"recording": 1, "world": WORLD_VERSION, "renderer": RENDERER_VERSION, "mujoco": version("mujoco")}
+
+    def spaces(self) -> Spaces:
+        from vlactl.tabletop.embodiments import spaces
+        return spaces(self.embodiment, self.image_px)
+
+    def record(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from vlactl.formats.tabletop import record
+        return record(self, out, progress)
+
+
+class Recorded(SourceSpec):
+    """An episode directory that exists already: bring your own demonstrations.
+
+    Its identity is what it holds, never where it lies: a copy elsewhere is the same source.
+    """
+
+    kind: ClassVar[str] = "recorded"
+
+    path: str = Field(json_schema_extra={"execution": True})
+    """The directory, as written by ``vlactl.formats.recorded.EpisodeWriter`` or ``vlactl data record``."""
+    content: str | None = None
+    """The content digest that the directory must have; null takes what is there when the sweep is planned."""
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        return str(Path(path).expanduser().absolute())  # a stage runs in another folder than the planner
+
+    @classmethod
+    def versions(cls) -> dict[str, Any]:
+        """Of the directory's format."""
+        return {"format": FORMAT}
+
+    def identity(self) -> dict:
+        """Covers the content; raises :class:`UsageError` where there is no whole dataset, or another than promised."""
+        from vlactl.formats.recorded import read_index
+        found = read_index(Path(self.path)).digest
+        if self.content not in (None, found):
+            raise UsageError(f"the dataset's content is {found}", where=self.path, expected=self.content or "",
+                             remedy="restore the dataset, or set 'content' to null and plan the sweep again")
+        return {**super().identity(), "content": found}
+
+    def spaces(self) -> Spaces:
+        from vlactl.formats.recorded import read_spaces
+        return read_spaces(Path(self.path))
+
+    def record(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from vlactl.formats.recorded import copy_verified
+        self.identity()
+        return copy_verified(Path(self.path), out, progress)
+
+
+SOURCES.add(Tabletop)
+SOURCES.add(Recorded)
