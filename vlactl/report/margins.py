@@ -1,0 +1,90 @@
+"""Marginal effects: one axis, averaged over what is balanced of all the others.
+
+A value's mean over cells is fair only if every value was tried in the same combinations of the other axes.  So the
+average runs over complete *blocks*: combinations in which every value has a score.  Differences between values are
+paired in block and episode and take both as samples: with one training seed per cell, the blocks are what replicates a
+choice.  Axis letters: K blocks, V values, N episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vlactl import statistics
+from vlactl.report import Level, Margin
+from vlactl.report.letters import letters
+
+Cell = tuple[tuple[str, str], ...]
+
+
+def margins(axes: Sequence[str], scores: Mapping[Cell, np.ndarray], bounds: tuple[float, float]) -> tuple[Margin, ...]:
+    """One :class:`Margin` per axis that has two values or more; ``scores``: cell -> (N,) mean over seeds."""
+    return tuple(margin for axis in axes if (margin := margin_of(axis, scores, bounds)) is not None)
+
+
+def margin_of(axis: str, scores: Mapping[Cell, np.ndarray], bounds: tuple[float, float]) -> Margin | None:
+    blocks: dict[Cell, dict[str, np.ndarray]] = {}
+    for cell, values_N in scores.items():
+        rest = tuple(pair for pair in cell if pair[0] != axis)
+        blocks.setdefault(rest, {})[dict(cell)[axis]] = values_N
+    cells = {
+        value: sum(value in block for block in blocks.values())
+        for value in dict.fromkeys(dict(cell)[axis] for cell in scores)
+    }
+    if len(cells) < 2:
+        return None
+    kept, complete = balanced(list(cells), blocks, cells)
+    left_out = [
+        Level(value=value, estimate=None, effect=None, letters="", cells=cells[value])
+        for value in cells
+        if value not in kept
+    ]
+    note = (
+        f"left out, because no combination has all values: {', '.join(level.value for level in left_out)}"
+        if left_out
+        else ""
+    )
+    if len(complete) < len(blocks):
+        note = "; ".join(part for part in (f"{len(complete)} of {len(blocks)} combinations are complete", note) if part)
+    scores_VKN = np.stack([[block[value] for block in complete] for value in kept])
+    return Margin(
+        axis=axis, blocks=len(complete), note=note, levels=(*levels(kept, scores_VKN, cells, bounds), *left_out)
+    )
+
+
+def balanced(
+    values: list[str], blocks: Mapping[Cell, Mapping[str, np.ndarray]], cells: Mapping[str, int]
+) -> tuple[list[str], list[Mapping[str, np.ndarray]]]:
+    """Values and the blocks that have all of them; the value with the fewest cells goes until there is such a block."""
+    kept = list(values)
+    while True:
+        complete = [block for block in blocks.values() if all(value in block for value in kept)]
+        if complete:
+            return kept, complete
+        kept.remove(min(reversed(kept), key=lambda value: cells[value]))
+
+
+def levels(
+    values: list[str], scores_VKN: np.ndarray, cells: Mapping[str, int], bounds: tuple[float, float]
+) -> list[Level]:
+    order = [int(index) for index in np.argsort(-scores_VKN.mean((1, 2)), kind="stable")]
+    scores_VKN = scores_VKN[order]
+    centre_KN = scores_VKN.mean(0)
+    several = len(scores_VKN) > 1 and scores_VKN.shape[2] > 1
+    p_VV = np.ones((len(order), len(order)))
+    for i in range(len(order) if several else 0):
+        for j in range(i + 1, len(order)):
+            p_VV[i, j] = p_VV[j, i] = statistics.mean_difference(scores_VKN[i] - scores_VKN[j]).p
+    words = letters(statistics.holm_pairs(p_VV)) if several else [""] * len(order)
+    return [
+        Level(
+            value=values[index],
+            letters=word,
+            cells=cells[values[index]],
+            estimate=statistics.bootstrap_mean(score_KN.mean(0), bounds=bounds),
+            effect=statistics.mean_difference(score_KN - centre_KN) if several else None,
+        )
+        for index, score_KN, word in zip(order, scores_VKN, words, strict=True)
+    ]
