@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vlactl.errors import UsageError
-from vlactl.tabletop import raycaster
+from vlactl.tabletop import kernel_cache, raycaster
 from vlactl.tabletop.renderer import Renderer, warm_up
 
 COLOURS = ("0.6 0 0", "0 0.6 0", "0 0 0.6", "0.6 0.6 0", "0 0.6 0.6", "0.6 0 0.6")
@@ -184,11 +184,11 @@ def test_compiled_kernels_are_kept_where_the_user_says_or_where_one_can_write(mo
     assert warm_up() > 0
     assert list(Path(raycaster.render_worlds.stats.cache_path).glob("*.nbi"))
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "mine"))
-    assert raycaster.cache_directory() == tmp_path / "mine"
+    assert kernel_cache.writable_root() == tmp_path / "mine"
     monkeypatch.delenv("NUMBA_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert raycaster.cache_directory() == tmp_path / "cache" / "vlactl-numba"
+    assert kernel_cache.writable_root() == tmp_path / "cache" / "vlactl-numba"
     (tmp_path / "a file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert raycaster.cache_directory().parent == tmp_path
+    assert kernel_cache.writable_root().parent == tmp_path

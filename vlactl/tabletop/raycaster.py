@@ -15,16 +15,12 @@ Axes: N worlds, G geoms, D drawn geoms, K cameras, Y X rays, C colour, M tiles. 
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-from vlactl.tabletop import shading, visibility
+from vlactl.tabletop.kernel_cache import cache_directory
 from vlactl.tabletop.shading import light_view, moved_tiles, paint
 from vlactl.tabletop.visibility import draw, kernel
 
@@ -72,33 +68,14 @@ class Scene(NamedTuple):
     light_P: np.ndarray
 
 
-def cache_directory() -> Path:
-    """Where compiled kernels are kept: NUMBA_CACHE_DIR, else the user's cache, else a private temporary directory."""
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    candidates = [Path(given)] if given else []
-    candidates += [Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "vlactl-numba",
-                   Path(tempfile.gettempdir()) / f"vlactl-numba-{user}"]
-    for candidate in candidates:
-        try:
-            path = candidate.expanduser()
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if os.access(path, os.W_OK) and (given or path.stat().st_uid == user):  # machine code: nobody else's
-                return path
-        except (OSError, RuntimeError):  # a home that is absent, read-only or unknown
-            continue
-    return Path(tempfile.mkdtemp(prefix="vlactl-numba-"))
-
-
 def cached(entry: Any) -> Any:
     """Let numba keep ``entry`` on disk, in a folder named by the content of the kernels' files.
 
     numba itself would notice a change of the entry's file only, and run stale machine code of the others.
     """
-    sources = hashlib.sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in (visibility, shading)))
     settings: Any = vars(numba)["config"]
     before = settings.CACHE_DIR
-    settings.CACHE_DIR = str(cache_directory() / f"tabletop-{sources.hexdigest()[:12]}")
+    settings.CACHE_DIR = str(cache_directory())
     try:
         entry.enable_caching()
     finally:
