@@ -1,0 +1,215 @@
+"""Weights from a folder or the hub: the path that real models take, walked with tiny ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import AutoModelForImageTextToText, PaliGemmaConfig, PaliGemmaModel, PreTrainedTokenizerFast
+
+from tests.toy_policies import pictures
+from vlactl.backbones import BACKBONES, PaliGemma, fingerprint
+from vlactl.backbones.adapter import Backbone, Look
+from vlactl.backbones.families import HALF, PAD, SLOT, TINY_VOCABULARY, Layout
+from vlactl.backbones.loading import describe, restore
+from vlactl.backbones.text import WordTokenizer
+from vlactl.errors import CheckpointMismatch, FailureClass, StageFailed, UsageError
+
+KINDS = list(BACKBONES)
+SENTENCE = "push the red button"
+
+
+def vocabulary(kind: str, image_id: int) -> PreTrainedTokenizerFast:
+    """A word-level vocabulary of the tiny size that has the family's own marks as special tokens."""
+    marks = BACKBONES.get(kind)().family().hub_marks
+    special = {marks.image: image_id}
+    for text in (marks.bos, marks.before_view, marks.after_view, marks.before_text):
+        for piece in filter(None, text.replace("><", "> <").split()):
+            special.setdefault(piece, image_id + 1 + len(special))
+    words = {f"word{i}": i for i in range(TINY_VOCABULARY)}
+    by_id = {identity: word for word, identity in words.items()}
+    for piece, identity in special.items():
+        by_id[identity] = piece
+    for offset, word in enumerate(SENTENCE.split()):
+        by_id[100 + offset] = word
+    model = Tokenizer(WordLevel({word: identity for identity, word in by_id.items()}, unk_token="word50"))
+    model.pre_tokenizer = Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=model, additional_special_tokens=list(special))
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def written(kind: str, folder: Path, *, tied: bool) -> Path:
+    """A tiny model of the family, as ``save_pretrained`` writes it."""
+    config = BACKBONES.get(kind)().family().tiny_config(64)
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForImageTextToText.from_config(config).save_pretrained(folder)
+    vocabulary(kind, config.image_token_id).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(kind: str, tmp_path: Path) -> Path:
+    return written(kind, tmp_path / "weights", tied=False)
+
+
+def head_of(stored: dict[str, torch.Tensor]) -> str:
+    """The language head's key; families write it under different prefixes."""
+    (name,) = (name for name in stored if name.endswith("lm_head.weight"))
+    return name
+
+
+def build(kind: str, folder: Path, **fields: object) -> Backbone:
+    return BACKBONES.get(kind)(weights=str(folder), image_px=64, **fields).build(0).eval()
+
+
+def test_a_folder_is_loaded_whole(kind: str, folder: Path) -> None:
+    backbone = build(kind, folder)
+    stored = load_file(folder / "model.safetensors")
+    assert sum(value.numel() for value in backbone.parameters()) == sum(value.numel() for value in stored.values())
+    assert backbone.head is not None
+    assert torch.equal(backbone.head.weight, stored[head_of(stored)])
+    family, layout = backbone.family, backbone.layout
+    assert backbone.tokenizer.encode(SENTENCE) == [100, 101, 102, 103]
+    assert layout.image == backbone.config.image_token_id
+    assert bool(layout.before_view) == bool(family.hub_marks.before_view)
+    rows = set(backbone.action_rows(256))
+    assert layout.slot not in rows | {layout.image}
+    assert not rows & {*layout.before_view, *layout.after_view, *layout.bos, layout.image}
+    assert backbone.look.std == family.hub_std
+    slots = torch.randn(2, 1, 2, backbone.width)
+    hidden = backbone(backbone.embed(pictures(2, 1, 2), [SENTENCE, "push the"]), slots)
+    alone = backbone(backbone.embed(pictures(2, 1, 2)[1:], ["push the"]), slots[1:])
+    torch.testing.assert_close(hidden[1:], alone, rtol=1e-4, atol=2e-5)
+    scores = backbone.logits(hidden, backbone.action_rows(5))
+    torch.testing.assert_close(scores, (hidden @ backbone.head.weight.T)[..., list(backbone.action_rows(5))])
+
+
+def test_a_restored_backbone_needs_no_folder(kind: str, folder: Path) -> None:
+    backbone = build(kind, folder)
+    document = json.loads(json.dumps([describe(backbone), backbone.tokenizer.to_json()]))
+    spec = backbone.spec
+    for path in folder.iterdir():
+        path.unlink()
+    copied = restore(spec, *document).eval()
+    copied.load_state_dict(backbone.state_dict(), strict=True)
+    images, slots = pictures(1, 1, 2), torch.randn(1, 1, 1, backbone.width)
+    ours, theirs = (model(model.embed(images, [SENTENCE]), slots) for model in (copied, backbone))
+    assert torch.equal(ours, theirs)
+
+
+def test_a_partial_load_is_an_error(kind: str, folder: Path) -> None:
+    stored = load_file(folder / "model.safetensors")
+    lost = sorted(stored)[3]
+    more = {name: value for name, value in stored.items() if name != lost} | {"surprise.weight": torch.zeros(2)}
+    save_file(more, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointMismatch) as caught:
+        build(kind, folder)
+    assert "missing keys: " in str(caught.value)
+    assert "unexpected keys: surprise.weight" in str(caught.value)
+
+
+def test_weights_of_another_shape_are_an_error(folder: Path, kind: str) -> None:
+    stored = load_file(folder / "model.safetensors")
+    head = head_of(stored)
+    stored[head] = stored[head][:-1].clone()
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointMismatch, match=r"mismatched keys: .*lm_head\.weight"):
+        build(kind, folder)
+
+
+def test_weights_of_another_family_are_an_error(folder: Path, kind: str) -> None:
+    other = "llava" if kind != "llava" else "smolvlm"
+    with pytest.raises(UsageError, match="architecture"):
+        build(other, folder)
+
+
+def test_a_tied_head_is_not_stored_twice(kind: str, tmp_path: Path) -> None:
+    backbone = build(kind, written(kind, tmp_path, tied=True))
+    assert backbone.head is None
+    assert backbone.logits(torch.randn(1, backbone.width)).shape == (1, TINY_VOCABULARY)
+
+
+def test_a_folder_counts_by_what_it_holds(tmp_path: Path) -> None:
+    kind, folder = "internvl", written("internvl", tmp_path / "weights", tied=False)
+    spec = BACKBONES.get(kind)(weights=str(folder), image_px=64)
+    planned = BACKBONES.parse(spec.identity() | spec.execution())
+    assert planned.revision == fingerprint(folder)
+    assert planned.build(0).width == 128
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "note": 1}))
+    with pytest.raises(UsageError, match="changed since they were planned"):
+        planned.build(0)
+    with pytest.raises(UsageError, match=r"config\.json is missing"):
+        BACKBONES.get(kind)(weights=str(tmp_path / "nowhere")).identity()
+
+
+def test_hub_weights_need_a_commit() -> None:
+    with pytest.raises(ValueError, match="needs `revision`"):
+        PaliGemma(weights="pretrained")
+    with pytest.raises(ValueError, match="tiny weights have none"):
+        PaliGemma(revision="0" * 40)
+    assert PaliGemma(weights="pretrained", revision="0" * 40).source == PaliGemma.hub_id
+
+
+def test_an_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(StageFailed) as caught:
+        PaliGemma(weights="pretrained", revision="0" * 40).build(0)
+    assert caught.value.failure is FailureClass.INFRASTRUCTURE
+    assert "hf download google/paligemma-3b-pt-224 --revision 000" in str(caught.value)
+
+
+def test_a_picture_size_that_pretrained_weights_never_saw_is_an_error(folder: Path, kind: str) -> None:
+    family = BACKBONES.get(kind)().family()
+    spec = BACKBONES.get(kind)(weights=str(folder), image_px=128)
+    if family.any_px:
+        assert spec.build(0).layout.image_tokens == 16
+    else:
+        with pytest.raises(UsageError, match="64 px only"):
+            spec.build(0)
+
+
+def test_a_size_that_patches_do_not_divide_is_an_error(kind: str) -> None:
+    with pytest.raises(UsageError, match="cannot be cut into patches"):
+        BACKBONES.get(kind)(image_px=72).build(0)
+
+
+def test_a_real_size_is_described_without_memory() -> None:
+    """PaliGemma 3B on the meta device: every parameter has a subtree, and the vocabulary has room for actions."""
+    spec = PaliGemma()
+    family = spec.family()
+    text = {"model_type": "gemma", "hidden_size": 2048, "intermediate_size": 16384, "num_hidden_layers": 18}
+    text |= {"num_attention_heads": 8, "num_key_value_heads": 1, "vocab_size": 257216, "head_dim": 256}
+    vision = {"model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "patch_size": 14}
+    vision |= {"num_hidden_layers": 27, "num_attention_heads": 16, "image_size": 224, "vision_use_head": False}
+    config = PaliGemmaConfig(text_config=text, vision_config=vision, projection_dim=2048)
+    with torch.device("meta"):
+        model = PaliGemmaModel(config)
+    backbone = Backbone(
+        spec,
+        family,
+        model,
+        None,
+        layout=Layout(image=257152, image_tokens=family.image_tokens(config, 224), slot=SLOT, pad=PAD),
+        look=Look(image_px=224, mean=HALF, std=HALF),
+        tokenizer=WordTokenizer(first=8, capacity=8),
+        action_rows=range(1000),
+    )
+    counted = {name: sum(p.numel() for p in part) for name, part in backbone.subtrees().items()}
+    assert counted["vision"] == pytest.approx(412e6, rel=0.02)
+    assert sum(counted.values()) == pytest.approx(2.92e9, rel=0.01)
+    assert backbone.layout.image_tokens == 256
+    assert backbone.width == 2048
