@@ -1,9 +1,9 @@
-"""The exception family.  Every error says where it is, what was expected and what to do; each kind has one exit code."""
+"""The exception family.  Every error says where it is, what was expected and what to do; a kind has one exit code."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -86,8 +86,8 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
         self.kind, self.name, self.known = kind, name, tuple(sorted(known))
-        super().__init__(f"unknown {kind} '{name}'", where=where, expected=" | ".join(self.known) or "(none registered)",
-                         remedy=did_you_mean(name, self.known))
+        super().__init__(f"unknown {kind} '{name}'", where=where, remedy=did_you_mean(name, self.known),
+                         expected=" | ".join(self.known) or "(none registered)")
 
 
 class IncompatibleSpaces(UsageError):
@@ -96,6 +96,14 @@ class IncompatibleSpaces(UsageError):
 
 class CheckpointMismatch(UsageError):
     """Weights that do not fit the model they are loaded into; partial loads are never silent."""
+
+    @classmethod
+    def check(cls, differences: Mapping[str, Sequence[str]], *, where: str, remedy: str) -> None:
+        """Raise, naming the first ten keys of each kind of difference, unless there is none."""
+        said = [f"{kind}: {', '.join(keys[:10])}" + (f" and {len(keys) - 10} more" if len(keys) > 10 else "")
+                for kind, keys in differences.items() if keys]
+        if said:
+            raise cls("the weights do not fit the architecture; " + "; ".join(said), where=where, remedy=remedy)
 
 
 class StoreError(VlactlError):

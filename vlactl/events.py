@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vlactl.disk import storage_errors
+from vlactl.disk import is_locked, storage_errors
 from vlactl.errors import StoreConflict, UsageError
 
 Status = Literal["waiting", "running", "done", "cached", "skipped", "failed", "upstream_failed", "cancelled"]
@@ -121,14 +121,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def is_live(path: Path) -> bool:
     """Whether a process is writing this journal now."""
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return is_locked(path)
 
 
 def holder_of(path: Path) -> str:

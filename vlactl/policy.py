@@ -214,15 +214,8 @@ def require_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, wh
         "unexpected": sorted(found.keys() - wanted.keys()),
         "of another shape": shapes,
     }
-    said = [
-        f"{name}: {', '.join(keys[:10])}" + (f" and {len(keys) - 10} more" if len(keys) > 10 else "")
-        for name, keys in kinds.items()
-        if keys
-    ]
-    if said:
-        raise CheckpointMismatch(
-            "; ".join(said), where=where, remedy="train this policy again, or load it with the vlactl that wrote it"
-        )
+    remedy = "train this policy again, or load it with the vlactl that wrote it"
+    CheckpointMismatch.check(kinds, where=where, remedy=remedy)
 
 
 def _require_sizes(spaces: Spaces, normalizer: ActionNormalizer, states: StateStatistics) -> None:

@@ -48,7 +48,7 @@ class Actor(Protocol):
         ...
 
 
-class SimulationLost(Exception):  # noqa: N818  (an event, not a mistake)
+class SimulationLost(Exception):
     """The simulator of one attempt raised; the attempt is counted but never scored."""
 
 

@@ -65,7 +65,7 @@ class Spaces:
 
 
 def differences(ours: Spaces, theirs: Spaces, *, ignore: tuple[str, ...] = ()) -> list[str]:
-    """Every field in which two spaces differ, as ``observation.state: (...) != (...)``; ``ignore`` names dotted fields."""
+    """Every differing field, as ``action.frame: 'world' != 'tool'``; ``ignore`` names dotted fields."""
     left, right = flat(ours.to_json()), flat(theirs.to_json())
     return [f"{key}: {left.get(key)!r} != {right.get(key)!r}" for key in sorted(left | right)
             if key not in ignore and left.get(key) != right.get(key)]

@@ -171,20 +171,10 @@ def _hub_px(spec: BackboneSpec, family: Family, config: Any) -> int:
 def _require_complete(source: str, report: dict[str, Any]) -> None:
     """Raise :class:`CheckpointMismatch` unless every weight was read and used."""
     wrong = {
-        name: sorted(map(str, report.get(name) or ()))
+        name.replace("_", " "): sorted(map(str, report.get(name) or ()))
         for name in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
     }
-    said = [
-        f"{name.replace('_', ' ')}: {', '.join(keys[:10])}" + (f" and {len(keys) - 10} more" if len(keys) > 10 else "")
-        for name, keys in wrong.items()
-        if keys
-    ]
-    if said:
-        raise CheckpointMismatch(
-            "the weights do not fit the architecture; " + "; ".join(said),
-            where=source,
-            remedy="download the repository again, or correct `revision`",
-        )
+    CheckpointMismatch.check(wrong, where=source, remedy="download the repository again, or correct `revision`")
 
 
 def _hub_layout(family: Family, config: Any, tokenizer: SubwordTokenizer, px: int) -> tuple[Layout, list[int]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field, model_validator
@@ -130,10 +129,10 @@ class Tabletop(BenchmarkSpec):
 
     def protocol(self) -> dict[str, Any]:
         """The fields, the chains, and the versions of all that moves and draws."""
-        from vlactl.tabletop import RENDERER_VERSION, WORLD_VERSION
+        from vlactl.tabletop import RENDERER_VERSION, WORLD_VERSION, physics_version
         from vlactl.tabletop.embodiments import ACTION_REPEAT
         return {**self.identity(), "chain_list": CHAIN_LISTS[self.tasks][1], "action_repeat": ACTION_REPEAT,
-                "world_version": WORLD_VERSION, "mujoco": version("mujoco"), "renderer": "raycaster",
+                "world_version": WORLD_VERSION, "mujoco": physics_version(), "renderer": "raycaster",
                 "renderer_version": RENDERER_VERSION, "reset": "once per chain, free of history",
                 "success": "the predicate holds after a control step"}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -98,8 +97,8 @@ class Tabletop(SourceSpec):
     @classmethod
     def versions(cls) -> dict[str, Any]:
         """Bump ``recording`` when the same worlds and pictures would be cut into other episodes."""
-        from vlactl.tabletop import RENDERER_VERSION, WORLD_VERSION
-        return {"recording": 1, "world": WORLD_VERSION, "renderer": RENDERER_VERSION, "mujoco": version("mujoco")}
+        from vlactl.tabletop import RENDERER_VERSION, WORLD_VERSION, physics_version
+        return {"recording": 1, "world": WORLD_VERSION, "renderer": RENDERER_VERSION, "mujoco": physics_version()}
 
     def spaces(self) -> Spaces:
         from vlactl.tabletop.embodiments import spaces

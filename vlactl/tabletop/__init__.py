@@ -8,9 +8,18 @@ It knows nothing of policies.  Follow it in this order: ``tasks`` (what can be a
 This module, ``tasks``, ``embodiments`` and ``layouts`` import neither mujoco nor numba nor numpy.
 """
 
+from functools import cache
+from importlib.metadata import version
+
 WORLD_VERSION = 1
 """Bump it when the same start, seed and actions would lead to other states: every dataset and every score depends on
 it."""
 
 RENDERER_VERSION = 1
 """Bump it when the same state would give other pixels."""
+
+
+@cache
+def physics_version() -> str:
+    """MuJoCo's version, from the package's metadata: reading them takes a millisecond, importing mujoco 200."""
+    return version("mujoco")

@@ -33,6 +33,8 @@ LOG = logging.getLogger(__name__)
 TICK_S = 2.0
 """How often running curves are looked at."""
 TABLES_EVERY_S = 30.0
+IDLE_SHARE = 20
+"""The mirror rests so many times longer than its last look took: at most a twentieth of a core, at any size."""
 RETRY_S = (15.0, 60.0, 300.0)
 """Waits after the first, second and every further failure in a row."""
 
@@ -93,9 +95,11 @@ class Tracker:
             over = self._take(work.state)
             if not over and time.monotonic() < wait_until:
                 continue
+            began = time.monotonic()
             try:
                 work.once(over=over)
                 failures, self.problem = 0, None
+                wait_until = time.monotonic() + IDLE_SHARE * (time.monotonic() - began)
             except Exception as error:
                 self.problem = describe(error)
                 if not failures:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from vlactl.disk import is_locked
 from vlactl.errors import StoreConflict, UsageError
 
 
@@ -74,11 +75,4 @@ def hold_writer(home: Path, sweep: str) -> IO[bytes]:
 
 def has_writer(home: Path, sweep: str) -> bool:
     """Whether some process holds :func:`hold_writer` for the sweep."""
-    try:
-        with open(writer_lock(home, sweep), "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return is_locked(writer_lock(home, sweep))
