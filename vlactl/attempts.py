@@ -1,9 +1,8 @@
 """One attempt at one stage: its work folder before, its heartbeat meanwhile, its words afterwards.
 
 The protocol of a work folder: the runner writes ``stage.json``; the body writes ``out/``, ``progress.json`` (the
-heartbeat),
-``result.json``; each rank leaves ``outcomes/rank-K.json`` and ``logs/rank-K.log``.  ``attempts.json`` remembers over
-driver runs how often the stage was tried and how far its micro-batch had to be divided.
+heartbeat), ``result.json``; each rank leaves ``outcomes/rank-K.json`` and ``logs/rank-K.log``.  ``attempts.json``
+remembers over driver runs how often the stage was tried and how far its micro-batch had to be divided.
 """
 
 from __future__ import annotations

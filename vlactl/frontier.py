@@ -22,9 +22,8 @@ LOOK_AGAIN_S = 1.0
 class Frontier:
     """The stages of a plan (topological order), each with a status.
 
-    A stage is needed when its artifact is absent and it is either a goal (nothing reads it) or read by a needed
-    stage; an
-    absent stage that nothing needs is ``skipped``.
+    A stage is needed when its artifact is absent and it is either a goal (nothing reads it) or read by a needed stage;
+    an absent stage that nothing needs is ``skipped``.
     """
 
     def __init__(self, stages: Mapping[str, Stage], has: Callable[[str], bool]) -> None:

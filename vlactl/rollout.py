@@ -171,8 +171,8 @@ def evaluate(benchmark: Benchmark, actor: Actor | Literal["expert", "random", "z
     """Attempt every episode that is not in ``done``; returns the rollouts of all, in the order of ``episodes``.
 
     ``on_rollout`` is called as each ends, in no fixed order.  ``video`` films the first episode attempted.  An
-    exception of a simulator ends its rollout as ``infra_error``; one of the actor, and every ``VlactlError``, ends
-    the evaluation.
+    exception of a simulator ends its rollout as ``infra_error``; one of the actor, and every ``VlactlError``, ends the
+    evaluation.
     """
     keys = [spec.key for spec in episodes]
     if len(set(keys)) != len(keys):
@@ -311,8 +311,8 @@ def summarise(rollouts: Sequence[Rollout], *, chain: int = CHAIN) -> dict[str, A
     """The scores of an evaluation.  Invalid actions count as failures; lost episodes are left out, and counted.
 
     ``sr1`` .. ``sr<chain>``: fraction of episodes that solved at least so many tasks in a row; ``avg_len``: their sum.
-    ``per_task``: task -> [successes, attempts], over the tasks that were begun.  ``valid`` is False when nothing
-    could be scored or more than 2 % of the episodes were lost.
+    ``per_task``: task -> [successes, attempts], over the tasks that were begun.  ``valid`` is False when nothing could
+    be scored or more than 2 % of the episodes were lost.
     """
     scored = [rollout for rollout in rollouts if rollout.status != "infra_error"]
     lost = len(rollouts) - len(scored)

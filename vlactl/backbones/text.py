@@ -33,8 +33,8 @@ class Tokenizer(Protocol):
 class WordTokenizer:
     """One id per lower-case word, given in the order in which :meth:`extend` first saw them (sorted within a call).
 
-    A word that was never learned is left out: a random embedding would say nothing, and the rest of the sentence
-    then reads as it did in training.
+    A word that was never learned is left out: a random embedding would say nothing, and the rest of the sentence then
+    reads as it did in training.
     """
 
     def __init__(self, words: Sequence[str] = (), *, first: int, capacity: int) -> None:

@@ -1,7 +1,7 @@
 """What every formulation can do: a loss on windows, and predictions from what an episode left in memory.
 
-Axis letters: B batch, H history, L horizon, E executed actions, K cameras, Y X pixels, C colour, S state, A action,
-D width.
+Axis letters: B batch, H history, L horizon, E executed actions, K cameras, Y X pixels, C colour, S state, A action, D
+width.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Menu: how a stage becomes processes.
 
 The runner hands a :class:`Command` to a :class:`Launcher` and polls the :class:`Handle` until it has an
-:class:`Outcome`.
-Whatever the launcher, the ranks of a command are children of a *shepherd* (:mod:`vlactl.launchers.shepherd`), so
-none of
-them outlives its owner.  A launcher knows nothing of stages: it runs ``target(work_dir)`` in every rank.
+:class:`Outcome`. Whatever the launcher, the ranks of a command are children of a *shepherd*
+(:mod:`vlactl.launchers.shepherd`), so none of them outlives its owner.  A launcher knows nothing of stages: it runs
+``target(work_dir)`` in every rank.
 """
 
 from __future__ import annotations

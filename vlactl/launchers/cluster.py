@@ -1,10 +1,8 @@
 """The Ray cluster: join the one that is named, else start a small quiet one of our own on this machine.
 
 A cluster that we joined is never configured, stopped or written to.  Ours listens on loopback, wants a token that
-exists
-only in this process tree, has no dashboard and sends no statistics; its folder has a short path (a socket address
-holds 107
-bytes), is locked while we live, and what a killed run left behind is removed by the next.
+exists only in this process tree, has no dashboard and sends no statistics; its folder has a short path (a socket
+address holds 107 bytes), is locked while we live, and what a killed run left behind is removed by the next.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Which GPU is whose: one ``flock`` per GPU index and machine, which the kernel releases on any death.
 
-Two sweeps, two local Ray clusters, an interactive run and the nightly one: all of them hand out "GPU 0" unless they
-ask here.
-Within a process several commands may hold fractions of one GPU; processes that share GPUs by other means (Ray) take
-shared
-locks, which keep out whoever wants a whole one.
+Two sweeps, two local Ray clusters, an interactive run and the nightly one: all of them hand out "GPU 0" unless they ask
+here. Within a process several commands may hold fractions of one GPU; processes that share GPUs by other means (Ray)
+take shared locks, which keep out whoever wants a whole one.
 """
 
 from __future__ import annotations

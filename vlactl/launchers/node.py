@@ -1,8 +1,7 @@
 """What runs on each node of a Ray cluster: a small object that owns one shepherd.  Ray makes an actor of it; it
 knows no Ray.
 
-Its process does nothing else, so its death (by whatever cause: cancelled, killed, driver gone, node drained) closes
-the
+Its process does nothing else, so its death (by whatever cause: cancelled, killed, driver gone, node drained) closes the
 shepherd's pipe, and the ranks are gone.
 """
 

@@ -1,8 +1,8 @@
 """The life of one rank: environment, log, target, outcome.  It ends the process and never returns.
 
-Warm, it runs in a child that a shepherd forked; cold, as ``python -m vlactl.launchers.rank ORDER RANK LOCAL_RANK``.
-The rank itself writes ``outcomes/rank-K.json``, because only it still has the exception; a rank that was killed
-leaves none.
+Warm, it runs in a child that a shepherd forked; cold, as ``python -m vlactl.launchers.rank ORDER RANK LOCAL_RANK``. The
+rank itself writes ``outcomes/rank-K.json``, because only it still has the exception; a rank that was killed leaves
+none.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """Ray: a gang (placement group + one node runner per bundle) per running command, kept warm for the next of its
 shape.
 
-Ray places and watches; it never sees a stage.  Each node runner is an actor that takes no CPU itself (the bundle
-holds the
-command's) and owns a shepherd, so every death on the way from the driver to a rank ends the ranks.  The driver keeps
-one
-long poll open per busy actor and waits for all of them in one call.
+Ray places and watches; it never sees a stage.  Each node runner is an actor that takes no CPU itself (the bundle holds
+the command's) and owns a shepherd, so every death on the way from the driver to a rank ends the ranks.  The driver
+keeps one long poll open per busy actor and waits for all of them in one call.
 """
 
 from __future__ import annotations

@@ -51,9 +51,8 @@ COLLATERAL_GRACE_S = 10.0
 FENCE_WAIT_S = 30.0
 """How long to wait for ranks of a former, killed driver to leave the work folder."""
 UNWANTED = ("mlflow",)
-"""Not to be imported by what is imported here: DeepSpeed's autotuner takes mlflow when it can, and with it pandas
-and pyarrow,
-which costs 1.2 s, 116 MB and a jemalloc thread that forbids forking.  Ranks may still import it."""
+"""Not to be imported by what is imported here: DeepSpeed's autotuner takes mlflow when it can, and with it pandas and
+pyarrow, which costs 1.2 s, 116 MB and a jemalloc thread that forbids forking.  Ranks may still import it."""
 EXIT_MEANINGS = {code: failure for failure, code in ranks.EXIT_CODES.items()}
 
 

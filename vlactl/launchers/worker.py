@@ -1,9 +1,8 @@
 """The owner's end of one shepherd: start it, give it orders, hear from it without ever blocking.
 
 Used by the local launcher in the driver and by the Ray launcher's node actors.  The owner's death closes the pipe,
-which is
-all that the shepherd needs to know; the shepherd's death is noticed here, and what it may have left is reaped by its
-mark.
+which is all that the shepherd needs to know; the shepherd's death is noticed here, and what it may have left is reaped
+by its mark.
 """
 
 from __future__ import annotations
