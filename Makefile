@@ -36,7 +36,8 @@ lint: install
 	$(VENV)/bin/pyright
 
 bench: install
-	@for program in tests/bench/bench_*.py; do echo "== $$program"; $(VENV)/bin/python $$program || exit 1; done
+	@for program in tests/bench/bench_*.py; do \
+		echo "== $$program"; $(VENV)/bin/python -m tests.bench.$$(basename $$program .py) || exit 1; done
 
 clean:
 	rm -rf $(VENV) .vlactl build *.egg-info

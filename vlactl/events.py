@@ -1,10 +1,8 @@
 """The journal of a sweep: append-only, fsynced JSON lines; the state of a sweep is a fold over it.
 
-One process writes (it holds a ``flock`` on the file, which the kernel releases on any death); anybody reads.  The
-last line
-may be torn by a crash: readers skip it and the next writer cuts it off.  The journal tells what happened; whether a
-stage
-*is done* only the store knows.
+One process writes (it holds a ``flock`` on the file, which the kernel releases on any death); anybody reads.  The last
+line may be torn by a crash: readers skip it and the next writer cuts it off.  The journal tells what happened; whether
+a stage *is done* only the store knows.
 """
 
 from __future__ import annotations

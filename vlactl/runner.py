@@ -1,10 +1,8 @@
 """Run a plan: the ready set in plan order, retries by failure class, failed ancestors, signals; every stage once.
 
 The store says what is done, the launcher what can start, the journal remembers what happened.  One thread, one loop;
-its
-cost per tick is proportional to the stages that are running, not to those that are planned.  Whatever ends the loop,
-no
-rank is left behind: the launcher's workers die with this process.
+its cost per tick is proportional to the stages that are running, not to those that are planned.  Whatever ends the
+loop, no rank is left behind: the launcher's workers die with this process.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 """The store: the only meaning of "done".
 
 ``<home>/store/<kind>/<slug>-<digest>/`` holds what one stage produced, beside a ``manifest.json`` that was written
-last.
-``<home>/work/<kind>-<digest>/`` is where a stage works; it is kept from attempt to attempt (checkpoints) until it is
-committed: its files are hard-linked into a staging folder and fsynced, the manifest follows, and one rename makes the
-artifact.  So a crash at any instant leaves either the whole artifact or none, and the work to commit again.
+last.  ``<home>/work/<kind>-<digest>/`` is where a stage works; it is kept from attempt to attempt (checkpoints) until
+it is committed: its files are hard-linked into a staging folder and fsynced, the manifest follows, and one rename makes
+the artifact.  So a crash at any instant leaves either the whole artifact or none, and the work to commit again.
+
 A stage is claimed by ``flock``, which the kernel releases on any death.  Nothing here is ever unpickled, and names
-become
-paths only after they were checked.
+become paths only after they were checked.
 """
 
 from __future__ import annotations

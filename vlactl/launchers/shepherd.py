@@ -1,17 +1,12 @@
 """A shepherd: one warm process per slot that forks the ranks of a stage and lets none of them outlive its owner.
 
-``python -m vlactl.launchers.shepherd --imports torch,...`` is started by its owner (the driver, or a Ray actor),
-which keeps
-the write end of its stdin.  It detaches (fork + setsid, so that clean-up that kills "my children" cannot take it
-first),
-imports, and then serves JSON lines: ``{"op": "run", ...}`` and ``{"op": "cancel", ...}`` on stdin; ``ready``,
-``started``
-and ``finished`` on stdout.  One stage at a time.  End-of-file on stdin means that the owner is dead, by whatever
-signal:
-everything below is killed.  Orphaned grandchildren are adopted (PR_SET_CHILD_SUBREAPER), so a walk down from here
-finds them even
-after setsid; if the shepherd itself is killed, the ranks die with it (PR_SET_PDEATHSIG) and the owner reaps the rest
-by mark.
+``python -m vlactl.launchers.shepherd --imports torch,...`` is started by its owner (the driver, or a Ray actor), which
+keeps the write end of its stdin.  It detaches (fork + setsid, so that clean-up that kills "my children" cannot take it
+first), imports, and then serves JSON lines: ``{"op": "run", ...}`` and ``{"op": "cancel", ...}`` on stdin; ``ready``,
+``started`` and ``finished`` on stdout.  One stage at a time.  End-of-file on stdin means that the owner is dead, by
+whatever signal: everything below is killed.  Orphaned grandchildren are adopted (PR_SET_CHILD_SUBREAPER), so a walk
+down from here finds them even after setsid; if the shepherd itself is killed, the ranks die with it
+(PR_SET_PDEATHSIG) and the owner reaps the rest by mark.
 
 The process must stay single-threaded, for it forks; when an import starts a thread, ranks are started cold instead.
 """
