@@ -16,11 +16,11 @@ import pytest
 from tests.faults.plans import plan_of, stage
 from tests.faults.scripted import ScriptedLauncher, failed, leave_result
 from vlactl import retries, runner
-from vlactl.attempts import History, prepare
 from vlactl.errors import ExitCode, FailureClass, StoreError
 from vlactl.events import Journal, fold, read
 from vlactl.launchers import Outcome
 from vlactl.runner import RunResult, RunSettings
+from vlactl.runner.attempts import History, prepare
 from vlactl.store import Store
 
 
@@ -285,7 +285,7 @@ def test_a_stage_that_somebody_else_computes_is_waited_for_and_taken(home):
 
 
 def test_a_stage_whose_holder_died_is_computed(home, monkeypatch):
-    monkeypatch.setattr("vlactl.frontier.LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("vlactl.runner.frontier.LOOK_AGAIN_S", 0.05)
     store = Store(home, free_floor_bytes=0)
     store.prepare()
     claim = store.claim(stage("a").digest)

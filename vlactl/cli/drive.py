@@ -36,7 +36,7 @@ DETACH_PATIENCE_S = 60.0
 
 def needed(loaded: Loaded) -> tuple[str, ...]:
     """The stages that a run would compute now."""
-    from vlactl.frontier import Frontier
+    from vlactl.runner.frontier import Frontier
 
     return Frontier(loaded.plan.stages, loaded.store.has).having("waiting")
 

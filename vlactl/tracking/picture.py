@@ -156,7 +156,7 @@ def tags_of(trial: Trial, outcome: TrialOutcome) -> dict[str, str]:
     }
     digests = {f"vlactl.stage_digest.{name}": digest for name, digest in outcome.stages.items()}
     attempts = {
-        f"vlactl.attempts.{name}": str(count)
+        f"vlactl.runner.attempts.{name}": str(count)
         for name, artifact in outcome.artifacts.items()
         if (count := (artifact.manifest.get("provenance") or {}).get("attempts"))
     }

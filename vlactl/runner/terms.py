@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vlactl.errors import ExitCode, FailureClass
-from vlactl.retries import BUDGETS
+from vlactl.runner.retries import BUDGETS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,21 +16,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlactl.attempts import Attempt, Heartbeat, History, Leftover, command_for, is_finished, prepare, read_json
 from vlactl.errors import FailureClass, StoreConflict, StoreError
 from vlactl.events import Journal, fold, run_started
-from vlactl.frontier import Frontier
 from vlactl.identity import digest as digest_of
 from vlactl.launchers import SWEEP_MARK, Launcher, Outcome
 from vlactl.provenance import provenance
-from vlactl.retries import Retries
+from vlactl.runner.attempts import Attempt, Heartbeat, History, Leftover, command_for, is_finished, prepare, read_json
+from vlactl.runner.frontier import Frontier
+from vlactl.runner.retries import Retries
+from vlactl.runner.terms import Failure, RunResult, RunSettings
 from vlactl.store import Artifact, Claim, Store
-from vlactl.terms import Failure, RunResult, RunSettings
 
 if TYPE_CHECKING:
     from vlactl.plan import Plan, Stage
-
-__all__ = ["Failure", "RunResult", "RunSettings", "Sweep", "run"]
 
 OnEvent = Callable[[dict[str, Any]], None]
 INLINE_COMMIT_BYTES = 64 << 20
