@@ -1,6 +1,6 @@
 """Running a plan.
 
-``loop`` says what happens when, ``frontier`` which stages can start, ``attempts`` is one try at a stage (its work folder,
+``loop`` says what happens when, ``frontier`` which stages can start, ``attempts`` is one try at one (its work folder,
 heartbeat and history), ``retries`` what is tried again, ``terms`` the settings and the result.
 """
 
