@@ -15,11 +15,11 @@ import pytest
 
 from tests.faults.plans import plan_of, stage
 from tests.faults.scripted import ScriptedLauncher, failed, leave_result
-from vlactl import retries, runner
+from vlactl import runner
 from vlactl.errors import ExitCode, FailureClass, StoreError
 from vlactl.events import Journal, fold, read
 from vlactl.launchers import Outcome
-from vlactl.runner import RunResult, RunSettings
+from vlactl.runner import RunResult, RunSettings, retries
 from vlactl.runner.attempts import History, prepare
 from vlactl.store import Store
 

@@ -110,7 +110,13 @@ def tracked(loaded: Loaded, view: View) -> Iterator[Tracker]:
     """A tracker for the length of a run; its end is waited for, and remembered when MLflow has everything."""
     from vlactl.tracking import Tracker
 
-    tracker = Tracker(loaded.store.root, loaded.recipe, loaded.plan, tables=tables_of(loaded)).start()
+    tracker = Tracker(
+        loaded.store.root,
+        loaded.recipe,
+        loaded.plan,
+        tables=tables_of(loaded),
+        notice=lambda event: view.note(event["message"]),
+    ).start()
     try:
         yield tracker
     finally:
