@@ -356,7 +356,7 @@ def test_a_disk_that_fills_up_stops_the_sweep_with_the_remedy(home, monkeypatch)
 
 
 def test_large_artifacts_are_committed_beside_the_loop(home, monkeypatch):
-    monkeypatch.setattr(runner, "INLINE_COMMIT_BYTES", 0)
+    monkeypatch.setattr("vlactl.runner.loop.INLINE_COMMIT_BYTES", 0)
     data, tune, score = chain()
     assert len(run(home, ScriptedLauncher(), data, tune, score).done) == 3
 
