@@ -58,6 +58,13 @@ def write_durably(path: Path, document: Mapping[str, Any]) -> None:
     os.replace(partial, path)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write ``text`` so that a reader sees the old file or the new one, never a part; a power cut may lose it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    os.replace(draft, path)
+
+
 def fsync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

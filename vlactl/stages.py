@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlactl.disk import replace_text
 from vlactl.errors import FailureClass, StageFailed
 
 if TYPE_CHECKING:
@@ -80,13 +81,6 @@ class Heartbeat:
         if total and "eta_s" not in numbers and done > begun:
             document["eta_s"] = round((now - since) / (done - begun) * (total - done), 1)
         replace_text(self.path, json.dumps(document))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader sees the old file or the new one, never a part."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    os.replace(draft, path)
 
 
 def main(work_dir: Path) -> None:

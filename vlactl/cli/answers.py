@@ -83,7 +83,7 @@ def report(
         width = shutil.get_terminal_size().columns if is_terminal() else None
         print(render(found, format, colour=colour, width=width), end="")
     else:
-        from vlactl.cli.sweeps import replace_text
+        from vlactl.disk import replace_text
 
         replace_text(output, render(found, format))
         remark(f"wrote {output}")

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from vlactl.cli.loading import Loaded
     from vlactl.cli.sweeps import SweepFolder
 
-WAIT_S = 90.0
-"""How long ``cancel --wait`` and ``stop --wait`` wait at a time before they say that they still do."""
 Wait = Annotated[bool, typer.Option("--wait", help="Return when the driver has gone.")]
 
 

@@ -151,7 +151,7 @@ def mirror_mark(loaded: Loaded) -> str:
 
 
 def remember_mirror(loaded: Loaded) -> None:
-    from vlactl.cli.sweeps import replace_text
+    from vlactl.disk import replace_text
 
     replace_text(loaded.folder.mirrored, mirror_mark(loaded))
 
@@ -173,7 +173,7 @@ def catch_up(loaded: Loaded) -> None:
 
 def write_plan(loaded: Loaded, description: Description) -> None:
     """The recipe, the plan and the estimates of the newest run, for people, other tools and ``status``."""
-    from vlactl.cli.sweeps import replace_text
+    from vlactl.disk import replace_text
 
     replace_text(loaded.folder.path / "plan.json", json.dumps(loaded.plan.to_json(), indent=1, default=str) + "\n")
     replace_text(loaded.folder.expected_file, json.dumps(description.expected_s))
@@ -182,7 +182,7 @@ def write_plan(loaded: Loaded, description: Description) -> None:
 
 def finish(loaded: Loaded, result: RunResult | None, *, as_json: bool) -> None:
     """The table, the HTML report, and where to look next; ``result`` is None where nothing had to run."""
-    from vlactl.cli.sweeps import replace_text
+    from vlactl.disk import replace_text
     from vlactl.report import build, render
 
     report = build(loaded.recipe, loaded.plan, loaded.store, loaded.recipe.report.metric, state=loaded.state())

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vlactl.disk import replace_text
 from vlactl.errors import UsageError, did_you_mean
 
 
@@ -138,13 +139,6 @@ def has_open(pid: int, path: Path) -> bool:
         return any(link.samefile(path) for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists())
     except OSError:
         return False
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Readers see the old text or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    draft.replace(path)
 
 
 def find(root: Path, wanted: str) -> SweepFolder:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlactl.disk import replace_text
 from vlactl.errors import FailureClass
 from vlactl.launchers import Command, Handle, Outcome
 from vlactl.store import Claim, Store
@@ -41,9 +42,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def replace_json(path: Path, document: Mapping[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(document, ensure_ascii=False))
-    os.replace(partial, path)
+    replace_text(path, json.dumps(document, ensure_ascii=False))
 
 
 @dataclass(slots=True, kw_only=True)
