@@ -1,20 +1,42 @@
-"""Where the ray caster's machine code is kept.  Imports nothing heavy: ``vlactl doctor`` looks here too."""
+"""Where compiled kernels are kept.  Imports nothing heavy: ``vlactl doctor`` looks here too."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-KERNELS = ("visibility.py", "shading.py")
-"""Files whose content decides which machine code is right."""
+RENDERING = tuple(f"rendering/{name}.py" for name in ("raycaster", "shading", "visibility", "patterns", "textures"))
+"""The ray caster's files, from this folder."""
 
 
-def cache_directory() -> Path:
-    """The folder of the kernels as they stand: numba itself would notice a change of the entry's own file only."""
-    content = hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in KERNELS))
-    return writable_root() / f"tabletop-{content.hexdigest()[:12]}"
+def cache_directory(files: tuple[str, ...] = RENDERING) -> Path:
+    """The folder of the machine code that ``files`` of this folder, as they stand, were compiled to."""
+    content = hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in files))
+    return writable_root() / f"{Path(files[0]).stem}-{content.hexdigest()[:12]}"
+
+
+def cached(*files: str) -> Callable[[Any], Any]:
+    """Decorator of a numba entry: keep its machine code on disk, in a folder named by the content of ``files``.
+
+    numba itself would notice a change of the entry's own file only, and run stale machine code of the others.
+    """
+    def keep(entry: Any) -> Any:
+        import numba
+
+        settings: Any = vars(numba)["config"]
+        before = settings.CACHE_DIR
+        settings.CACHE_DIR = str(cache_directory(files))
+        try:
+            entry.enable_caching()
+        finally:
+            settings.CACHE_DIR = before
+        return entry
+
+    return keep
 
 
 def writable_root() -> Path:
