@@ -1,8 +1,4 @@
-"""Inverse kinematics of an arm by damped least squares, on a model of the arm alone.
-
-It starts from the joints that were last commanded, never from the measured ones, so the arm does not drift under load
-and the answer depends on commands only.
-"""
+"""Kinematics of one arm, as constants that the kernels of :mod:`vlactl.tabletop.motion` work on."""
 # mujoco declares no types for its C module
 # pyright: reportAttributeAccessIssue=false
 
@@ -11,66 +7,48 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-DAMPING = 1e-3
-"""Square of the damping factor: with a tenth of it, an arm that is stretched out swings about."""
-ROTATION_WEIGHT_M = 0.3
-"""Metres that count as much as a radian: where both cannot be had, the position is kept."""
-STEP_LIMIT_RAD = 0.15
-"""Largest joint change of one iteration."""
-POSTURE_GAIN = 0.02
-"""Pull towards the home posture in the null space, for each iteration: the elbow does not wander over long chains."""
+from vlactl.errors import UsageError
+from vlactl.tabletop.motion import CHAIN_FLOATS, reach
 
 
 class ArmKinematics:
-    """Solver for one arm.  Positions are metres in the world, rotations 3x3 matrices from tool to world."""
+    """One arm, read from a model of it alone.  Positions are metres in the world, rotations 3x3 from tool to world."""
 
     def __init__(self, model: mujoco.MjModel, home_rad: np.ndarray) -> None:
-        self._model, self._data = model, mujoco.MjData(model)
-        self._site = model.site("tcp").id
-        self._low, self._high = model.jnt_range[:, 0].copy(), model.jnt_range[:, 1].copy()
-        self._home = home_rad
-        self._jacobian = np.zeros((6, model.nv))
-        self._damping = DAMPING * np.eye(6)
+        """``model``: a chain of hinges with a site ``tcp`` at its end; raises :class:`UsageError` for anything else."""
+        hinges = (model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE).all()
+        if not hinges or not model.jnt_limited.all() or len(home_rad) != model.njnt:
+            raise UsageError("an arm with other joints than hinges with limits", where="tabletop.ArmKinematics",
+                             expected=f"{len(home_rad)} hinges")
+        data, site = mujoco.MjData(model), model.site("tcp").id
+        data.qpos[:] = 0.0
+        mujoco.mj_kinematics(model, data)
+        self.chain_JP = np.empty((model.njnt, CHAIN_FLOATS))
+        self.chain_JP[:, :3], self.chain_JP[:, 3:6] = data.xaxis, data.xanchor
+        self.chain_JP[:, 6:8], self.chain_JP[:, 8] = model.jnt_range, home_rad
+        self.tool_T3 = np.concatenate([data.site_xpos[site], data.site_xmat[site]]).reshape(4, 3)
 
     def pose(self, joints_rad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Position (3,) and rotation (3, 3) of the grasp point."""
-        self._data.qpos[:] = joints_rad
-        mujoco.mj_kinematics(self._model, self._data)
-        return self._data.site_xpos[self._site].copy(), self._data.site_xmat[self._site].reshape(3, 3).copy()
+        pose_P = self._reached(joints_rad, np.zeros(12), 0)[1]
+        return pose_P[:3], pose_P[3:].reshape(3, 3)
 
     def solve(self, joints_rad: np.ndarray, position_m: np.ndarray, rotation: np.ndarray,
               iterations: int = 2) -> np.ndarray:
         """Joints (7,) nearer to the pose, ``iterations`` Newton steps from ``joints_rad``, within the joint limits."""
-        model, data, jacobian = self._model, self._data, self._jacobian
-        error = np.empty(6)
-        joints = joints_rad
-        for _ in range(iterations):
-            data.qpos[:] = joints
-            mujoco.mj_kinematics(model, data)
-            mujoco.mj_comPos(model, data)
-            mujoco.mj_jacSite(model, data, jacobian[:3], jacobian[3:], self._site)
-            error[:3] = position_m - data.site_xpos[self._site]
-            error[3:] = ROTATION_WEIGHT_M * rotation_error(rotation, data.site_xmat[self._site].reshape(3, 3))
-            jacobian[3:] *= ROTATION_WEIGHT_M
-            posture = POSTURE_GAIN * (self._home - joints)
-            weights = np.linalg.solve(jacobian @ jacobian.T + self._damping, error - jacobian @ posture)
-            change = posture + jacobian.T @ weights
-            change *= STEP_LIMIT_RAD / max(STEP_LIMIT_RAD, np.abs(change).max())
-            joints = np.minimum(np.maximum(joints + change, self._low), self._high)
-        return joints
+        return self._reached(joints_rad, np.concatenate([position_m, rotation.ravel()]), iterations)[0]
 
-
-def rotation_error(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """World rotation vector (3,), small-angle form, that turns ``found`` into ``wanted``."""
-    turn = wanted @ found.T
-    return 0.5 * np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
+    def _reached(self, joints_rad: np.ndarray, pose_P: np.ndarray, iterations: int) -> tuple[np.ndarray, np.ndarray]:
+        joints_J, pose_P = np.array(joints_rad, np.float64), np.array(pose_P, np.float64)
+        reach(self.chain_JP, self.tool_T3, iterations, joints_J, pose_P)
+        return joints_J, pose_P
 
 
 def rotated(rotation: np.ndarray, vector_rad: np.ndarray) -> np.ndarray:
-    """``rotation`` after a turn by a rotation vector given in world axes (Rodrigues)."""
-    x, y, z = vector_rad
-    angle = np.sqrt(x * x + y * y + z * z)
-    if angle < 1e-9:
+    """``rotation`` (3, 3) after a turn by a rotation vector (3,) in world axes (Rodrigues)."""
+    angle = float(np.linalg.norm(vector_rad))
+    if angle == 0:
         return rotation
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]) / angle
+    x, y, z = vector_rad / angle
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     return (np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross) @ rotation
