@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from vlactl.errors import UsageError
+from vlactl.identity import identity_of
 from vlactl.recipe import Menus, Recipe, load
 from vlactl.registry import Registry, Spec
 from vlactl.spaces import ActionSpace, ObservationSpace, Spaces
@@ -87,8 +88,8 @@ class Head(Ask):
     layers: int = 1
 
 
-def spaces(embodiment: str, image_px: int) -> Spaces:
-    seen = ObservationSpace(cameras=(("static", image_px, image_px),), state=("x_m",))
+def spaces(embodiment: str, image_px: int, pictures: str = "") -> Spaces:
+    seen = ObservationSpace(cameras=(("static", image_px, image_px),), state=("x_m",), pictures=pictures)
     action = ActionSpace(
         names=("x", "gripper"),
         control="relative-eef-pose",
@@ -108,12 +109,13 @@ class Desk(Spec):
     embodiment: Literal["panda", "stubby"] = "panda"
     image_px: int = 64
     chains: int = Field(default=50, ge=1, le=1000)
+    pictures: str = Field(default="", json_schema_extra={"added": ""})
 
     def spaces(self) -> Spaces:
-        return spaces(self.embodiment, self.image_px)
+        return spaces(self.embodiment, self.image_px, self.pictures)
 
     def protocol(self) -> dict[str, Any]:
-        return {**self.identity(), "renderer": 3}
+        return {**identity_of(self), "renderer": 3}
 
 
 @SOURCES.add
@@ -124,9 +126,10 @@ class Drawn(Spec):
     embodiment: Literal["panda", "stubby"] = "panda"
     image_px: int = 64
     episodes: int = Field(default=200, ge=1)
+    pictures: str = Field(default="", json_schema_extra={"added": ""})
 
     def spaces(self) -> Spaces:
-        return spaces(self.embodiment, self.image_px)
+        return spaces(self.embodiment, self.image_px, self.pictures)
 
 
 @SOURCES.add

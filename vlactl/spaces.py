@@ -42,6 +42,9 @@ class ObservationSpace:
     """``(name, height_px, width_px)`` in the order in which images are stacked."""
     state: tuple[str, ...]
     """One name per dimension of proprioception, with its unit as suffix."""
+    pictures: str = ""
+    """How the images are made, such as ``raycast-1, soft shadows, 1x1``; empty where nobody declared it.  Pictures that
+    are drawn differently never mix unnoticed: a policy that saw one kind is not shown the other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,9 +60,10 @@ class Spaces:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Spaces:
+        """The inverse of ``to_json``; documents from before ``pictures`` are read with none declared."""
         seen, action = document["observation"], document["action"]
         return cls(observation=ObservationSpace(cameras=tuple(tuple(c) for c in seen["cameras"]),
-                                                state=tuple(seen["state"])),
+                                                state=tuple(seen["state"]), pictures=seen.get("pictures", "")),
                    action=ActionSpace(**{**action, "names": tuple(action["names"])}),
                    embodiment=document["embodiment"])
 
@@ -76,7 +80,7 @@ def require_equal(ours: Spaces, theirs: Spaces, *, where: str, ignore: tuple[str
     found = differences(ours, theirs, ignore=ignore)
     if found:
         raise IncompatibleSpaces("the spaces differ in " + "; ".join(found), where=where,
-                                 remedy="choose data and a benchmark of the same embodiment and cameras")
+                                 remedy="choose data and a benchmark of the same embodiment, cameras and renderer")
 
 
 def flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -188,5 +188,5 @@ class Checker:
                         f"the spaces of source '{name}' and of the benchmark "
                         f"({dotted(evaluation.path)}) differ in: {'; '.join(found)}",
                         expected=f"{rule} (benchmark != source)",
-                        remedy="choose a source and a benchmark of the same embodiment and cameras",
+                        remedy="choose a source and a benchmark of the same embodiment, cameras and renderer",
                     )
