@@ -1,31 +1,17 @@
 """The robots: arm, gripper, cameras and action scale of each, as plain numbers.
 
 Every arm has seven joints in the order of a Panda (z, y, z, y, z, y, z), so that one builder
-(:mod:`vlactl.tabletop.scene`) makes them all; what differs is written here.  ``spaces`` declares what a policy for one
-of them sees and commands.
+(:mod:`vlactl.tabletop.scene`) makes them all; what differs is written here.  What a policy for one of them sees and
+commands is declared in :mod:`vlactl.tabletop.interface`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 from vlactl.errors import UnknownName
-from vlactl.spaces import ActionSpace, ObservationSpace, Spaces
 
 Vector = tuple[float, float, float]
-
-SUBSTEP_HZ = 30.0
-"""Rate at which targets are tracked; a control step repeats its action ``action_repeat`` times at this rate
-(CALVIN)."""
-ACTION_REPEAT = 3
-"""Default: 10 Hz control, short episodes that a small policy learns faster."""
-STATE_NAMES = ("eef_x_m", "eef_y_m", "eef_z_m", "eef_yaw_cos", "eef_yaw_sin", "approach_x", "approach_y",
-               "gripper_width_m", "gripper_command")
-"""Proprioception: end-effector position in the world, heading of the fingers, horizontal components of the unit
-approach axis (both 0 when the hand points straight down), distance between the fingers, last command (-1 close, +1
-open)."""
-ACTION_NAMES = ("x", "y", "z", "rotation_x", "rotation_y", "rotation_z", "gripper")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +29,11 @@ class Arm:
     """Offset of the last axis from the one before."""
     flange_m: float
     radius_m: float
+    link_kg: float
+    """Of each link."""
     home_rad: tuple[float, ...]
+    mount_rad: float
+    """Turn of the hand against the last joint: such that the middle of its range is the ready heading."""
     rgb: Vector
 
 
@@ -99,29 +89,40 @@ class Embodiment:
 
 PANDA = Embodiment(
     name="panda",
-    arm=Arm(base_xyz_m=(-0.26, -0.51, 0.35), base_yaw_rad=0.9, shoulder_m=0.333, upper_m=0.316, elbow_m=0.0825,
-            forearm_m=0.384, wrist_m=0.088, flange_m=0.107, radius_m=0.055,
-            home_rad=(0.0, -0.3, 0.0, -2.3, 0.0, 2.0, 0.785),
-            rgb=(0.92, 0.92, 0.92)),
-    gripper=Gripper(palm_m=(0.03, 0.085, 0.03), finger_m=(0.0125, 0.007, 0.040), opening_m=0.042, force_n=60.0,
+    arm=Arm(base_xyz_m=(-0.33, -0.43, 0.42), base_yaw_rad=0.6, shoulder_m=0.333, upper_m=0.316, elbow_m=0.0825,
+            forearm_m=0.384, wrist_m=0.088, flange_m=0.107, radius_m=0.055, link_kg=1.0,
+            home_rad=(0.0, -0.3, 0.0, -2.3, 0.0, 2.0, 0.0), mount_rad=-0.965, rgb=(0.92, 0.92, 0.92)),
+    gripper=Gripper(palm_m=(0.03, 0.07, 0.03), finger_m=(0.0125, 0.007, 0.060), opening_m=0.042, force_n=60.0,
                     rgb=(0.3, 0.3, 0.3)),
-    static=Camera(name="static", eye_m=(0.55, -1.10, 1.45), target_m=(0.0, -0.08, 0.46), up=(0, 0, 1), fovy_deg=35.0),
-    wrist=Camera(name="wrist", eye_m=(-0.07, 0.0, 0.045), target_m=(-0.025, 0.0, 0.137), up=(1, 0, 0), fovy_deg=75.0),
-    position_scale_m=0.02, rotation_scale_rad=0.05, ready_xyz_m=(0.0, -0.16, 0.62), ready_yaw_rad=1.5708)
+    static=Camera(name="static", eye_m=(0.55, -1.10, 1.45), target_m=(0.01, -0.07, 0.46), up=(0, 0, 1), fovy_deg=38.0),
+    wrist=Camera(name="wrist", eye_m=(-0.07, 0.0, 0.045), target_m=(-0.02, 0.0, 0.177), up=(1, 0, 0), fovy_deg=75.0),
+    position_scale_m=0.02, rotation_scale_rad=0.05, ready_xyz_m=(0.0, -0.16, 0.64), ready_yaw_rad=1.5708)
 
 STUBBY = Embodiment(
     name="stubby",
-    arm=Arm(base_xyz_m=(0.29, -0.47, 0.42), base_yaw_rad=2.2, shoulder_m=0.26, upper_m=0.37, elbow_m=0.05,
-            forearm_m=0.37, wrist_m=0.06, flange_m=0.09, radius_m=0.068,
-            home_rad=(0.0, -0.5, 0.0, -2.2, 0.0, 1.7, 0.785),
-            rgb=(0.95, 0.55, 0.15)),
-    gripper=Gripper(palm_m=(0.035, 0.06, 0.025), finger_m=(0.016, 0.009, 0.034), opening_m=0.05, force_n=80.0,
+    arm=Arm(base_xyz_m=(0.30, -0.42, 0.42), base_yaw_rad=2.4, shoulder_m=0.26, upper_m=0.38, elbow_m=0.05,
+            forearm_m=0.38, wrist_m=0.06, flange_m=0.09, radius_m=0.068, link_kg=1.0,
+            home_rad=(0.0, -0.5, 0.0, -2.2, 0.0, 1.7, 0.0), mount_rad=-2.16, rgb=(0.95, 0.55, 0.15)),
+    gripper=Gripper(palm_m=(0.035, 0.07, 0.025), finger_m=(0.015, 0.008, 0.058), opening_m=0.046, force_n=80.0,
                     rgb=(0.15, 0.2, 0.35)),
-    static=Camera(name="static", eye_m=(-0.70, -0.95, 1.50), target_m=(0.0, -0.08, 0.46), up=(0, 0, 1), fovy_deg=37.0),
-    wrist=Camera(name="wrist", eye_m=(-0.08, 0.0, 0.035), target_m=(-0.03, 0.0, 0.12), up=(1, 0, 0), fovy_deg=85.0),
-    position_scale_m=0.015, rotation_scale_rad=0.07, ready_xyz_m=(0.02, -0.17, 0.64), ready_yaw_rad=-1.5708)
+    static=Camera(name="static", eye_m=(-0.70, -0.95, 1.50), target_m=(0.0, -0.07, 0.46), up=(0, 0, 1), fovy_deg=41.0),
+    wrist=Camera(name="wrist", eye_m=(-0.08, 0.0, 0.035), target_m=(-0.025, 0.0, 0.16), up=(1, 0, 0), fovy_deg=85.0),
+    position_scale_m=0.015, rotation_scale_rad=0.07, ready_xyz_m=(0.02, -0.17, 0.65), ready_yaw_rad=-1.5708)
 
-EMBODIMENTS: dict[str, Embodiment] = {robot.name: robot for robot in (PANDA, STUBBY)}
+HERON = Embodiment(
+    name="heron",
+    arm=Arm(base_xyz_m=(-0.62, 0.0, 0.40), base_yaw_rad=-0.3, shoulder_m=0.30, upper_m=0.48, elbow_m=0.05,
+            forearm_m=0.48, wrist_m=0.05, flange_m=0.09, radius_m=0.042, link_kg=0.5,
+            home_rad=(0.0, -0.3, 0.0, -2.3, 0.0, 2.0, 0.0), mount_rad=-1.77, rgb=(0.45, 0.62, 0.75)),
+    gripper=Gripper(palm_m=(0.025, 0.065, 0.02), finger_m=(0.011, 0.006, 0.065), opening_m=0.044, force_n=50.0,
+                    rgb=(0.85, 0.82, 0.70)),
+    static=Camera(name="static", eye_m=(0.75, -0.55, 1.60), target_m=(0.0, -0.09, 0.46), up=(0, 0, 1), fovy_deg=43.0),
+    wrist=Camera(name="wrist", eye_m=(-0.06, 0.0, 0.02), target_m=(-0.015, 0.0, 0.16), up=(1, 0, 0), fovy_deg=70.0),
+    position_scale_m=0.025, rotation_scale_rad=0.06, ready_xyz_m=(0.0, -0.14, 0.66), ready_yaw_rad=1.5708)
+
+EMBODIMENTS: dict[str, Embodiment] = {robot.name: robot for robot in (PANDA, STUBBY, HERON)}
+"""Panda: slim, in the front at the left, CALVIN's action scale.  Stubby: thick, in the front at the right, slow, turns
+fast.  Heron: long and thin, at the left end, fast.  Each is looked at from elsewhere."""
 
 
 def embodiment(name: str) -> Embodiment:
@@ -129,17 +130,3 @@ def embodiment(name: str) -> Embodiment:
     if name not in EMBODIMENTS:
         raise UnknownName("embodiment", name, EMBODIMENTS)
     return EMBODIMENTS[name]
-
-
-@cache
-def spaces(name: str, image_px: int, action_repeat: int = ACTION_REPEAT) -> Spaces:
-    """What a policy for this embodiment sees and commands at ``30 / action_repeat`` Hz."""
-    robot = embodiment(name)
-    return Spaces(
-        observation=ObservationSpace(cameras=tuple((c.name, image_px, image_px) for c in (robot.static, robot.wrist)),
-                                     state=STATE_NAMES),
-        action=ActionSpace(names=ACTION_NAMES, control="relative-eef-pose", frame="world",
-                           position_scale_m=round(robot.position_scale_m * action_repeat, 9),
-                           rotation_scale_rad=round(robot.rotation_scale_rad * action_repeat, 9),
-                           rate_hz=SUBSTEP_HZ / action_repeat),
-        embodiment=name)

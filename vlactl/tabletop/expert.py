@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlactl.tabletop.skills import SKILLS, Hand
+from vlactl.tabletop.skills import skill
+from vlactl.tabletop.skills.hand import Hand
 from vlactl.tabletop.tasks import TASKS
 from vlactl.tabletop.world import World
 
@@ -15,8 +16,8 @@ class Expert:
 
     def __init__(self, world: World, task: str) -> None:
         self._goal, self._hand = TASKS[task].goal, Hand(world)
-        self._skill = SKILLS[self._goal.kind, self._goal.subject.split("_")[-1]]
+        self._skill = skill(self._goal)
 
     def act(self) -> np.ndarray:
         """The next action (7,) float32 in [-1, 1]."""
-        return np.clip(self._skill(self._hand, self._goal), -1.0, 1.0).astype(np.float32)
+        return np.array([min(1.0, max(-1.0, value)) for value in self._skill(self._hand, self._goal)], dtype=np.float32)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from vlactl.errors import UnknownName
+from vlactl.tabletop.layouts import Paint
+from vlactl.tabletop.rendering.textures import TEXTURES
+
 
 def numbers(*values: float) -> str:
     """Numbers as MJCF wants them, with nine digits."""
@@ -17,10 +21,14 @@ def element(tag: str, *content: str, **attributes: str | float | Sequence[float]
     return f"<{tag}{pairs}>{''.join(content)}</{tag}>" if content else f"<{tag}{pairs}/>"
 
 
-def geom(name: str, kind: str, size: Sequence[float], rgb: Sequence[float],
+def geom(name: str, kind: str, size: Sequence[float], paint: Paint,
          **attributes: str | float | Sequence[float]) -> str:
-    """An opaque primitive; ``fromto`` or ``pos`` place it."""
-    return element("geom", name=name, type=kind, size=size, rgba=(*rgb, 1.0), **attributes)
+    """An opaque primitive; ``fromto`` or ``pos`` place it.  Raises :class:`UnknownName` for a texture that there is
+    not."""
+    if paint.texture not in TEXTURES:
+        raise UnknownName("texture", paint.texture, TEXTURES)
+    return element("geom", name=name, type=kind, size=size, rgba=(*paint.rgb, 1.0),
+                   user=float(TEXTURES.index(paint.texture)), **attributes)
 
 
 def camera(name: str, eye_m: Sequence[float], target_m: Sequence[float], up: Sequence[float], fovy_deg: float) -> str:
