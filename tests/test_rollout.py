@@ -14,6 +14,7 @@ from vlactl.episodes import EpisodeSpec, Observation, Rollout, Verdict
 from vlactl.errors import UsageError
 from vlactl.rollout import evaluate, from_json, summarise, to_json
 from vlactl.spaces import ActionSpace, ObservationSpace, Spaces
+from vlactl.video import Watcher
 
 SPACES = Spaces(observation=ObservationSpace(cameras=(("static", 8, 8),), state=("x_m",)),
                 action=ActionSpace(names=("x", "gripper"), control="relative-eef-pose", frame="world",
@@ -61,6 +62,9 @@ class Lines:
         return tuple(EpisodeSpec(key=f"e{n}", scene="line", start={"x": n / 10, "breaks": n % 6 == 5}, tasks=tasks,
                                  instructions=tuple(f"go {task}" for task in tasks), max_steps=4 + n % 5, seed=n)
                      for n in range(count))
+
+    def warm_up(self, *, pictures: bool) -> None:
+        self.warmed = pictures
 
     def simulation(self) -> Line:
         self.made.append(Line(self.broken))
@@ -250,7 +254,8 @@ def test_only_missing_episodes_are_attempted_and_each_is_reported_once():
     assert found == whole
     assert sorted(rollout.key for rollout in appended) == sorted({r.key for r in whole} - set(done))
     assert sum(simulation.resets for simulation in benchmark.made) == 6
-    assert seen[0][0] >= 6
+    assert seen[1][:3] == (1, 1, "kernels")
+    assert seen[2][0] >= 6
     assert seen[-1][:3] == (12, 12, "rollouts")
     assert seen[-1][3]["avg_len"] == pytest.approx(summarise(whole)["avg_len"], abs=1e-3)
     assert evaluate(benchmark, Walker(), benchmark.episodes(), batch=2, done={r.key: r for r in whole},
@@ -283,8 +288,36 @@ def test_a_film_shows_every_step_and_changes_nothing(tmp_path: Path):
     with av.open(str(tmp_path / "films" / "first.mp4")) as film:
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(frames) >= sum(verdict.steps for verdict in found[0].verdicts)
-    assert frames[0].shape == (256 + 40, 256, 3)
     assert len(list((tmp_path / "films").iterdir())) == 1
-    band_first, band_last = (frame[256:, 128:].astype(int) for frame in (frames[0], frames[-1]))
+    band_first, band_last = (frame[frame.shape[1]:].astype(int) for frame in (frames[0], frames[-1]))
     green = [((band[..., 1] - band[..., 0]) > 60).sum() for band in (band_first, band_last)]
     assert green[1] > green[0] or found[0].solved == 0
+
+
+def test_a_watcher_sees_every_start_and_step_and_each_outcome():
+    seen = []
+
+    class Notes(Watcher):
+        def see(self, attempt, success=None):
+            seen.append((attempt.task, attempt.steps, success))
+
+    (rollout,) = run("expert", episodes=Lines().episodes()[:1], video=Notes(lambda _: [], []))
+    assert seen == [(task, steps, True if steps and steps == verdict.steps else None)
+                    for task, verdict in enumerate(rollout.verdicts) for steps in range(verdict.steps + 1)]
+    seen.clear()
+    (rollout,) = run("zero", episodes=Lines().episodes()[:1], video=Notes(lambda _: [], []))
+    assert seen[-1] == (0, rollout.verdicts[0].steps, False)
+
+
+def test_the_expert_leads_to_the_task_that_another_then_does():
+    episodes = Lines().episodes()[:3]
+    expert, zero = run("expert", episodes=episodes), run("zero", episodes=episodes)
+    for one, other, relayed in zip(expert, zero, run("zero", episodes=episodes, rehearsed=2), strict=True):
+        assert relayed.verdicts[:2] == one.verdicts[:2]
+        assert [verdict.success for verdict in relayed.verdicts] == [True, True, False]
+        assert relayed.verdicts[2].steps == other.verdicts[0].steps
+
+
+def test_a_function_can_act():
+    assert [rollout.verdicts for rollout in run(lambda: np.array([1.0, 1.0]))] == [
+        rollout.verdicts for rollout in run("expert")]

@@ -48,7 +48,7 @@ def test_durations(seconds, text):
 def test_progress_in_words_keeps_what_matters():
     document = {"done": 400, "total": 1600, "unit": "updates", "elapsed_s": 40, "loss": 0.123456, "lr": 1, "eta_s": 98}
     assert progress_words(document) == "400/1600 updates  10/s  loss 0.123  1m38s left"
-    assert progress_words({"done": 0, "total": 1, "unit": "kernels", "eta_s": 0}) == "compiling the renderer"
+    assert progress_words({"done": 0, "total": 1, "unit": "kernels", "eta_s": 0}) == "compiling the kernels"
     assert progress_words({"done": 0, "total": None, "unit": "rollouts"}) == "starting"
     assert progress_words(None) == "starting"
 

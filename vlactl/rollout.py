@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from vlactl.episodes import EpisodeSpec, Observation, Rollout, Verdict
 from vlactl.errors import UsageError, VlactlError
-from vlactl.video import Film
+from vlactl.video import Film, Watcher
 
 if TYPE_CHECKING:
     from vlactl.benchmarks import Benchmark, Simulation
@@ -71,7 +71,7 @@ class Attempt:
     replans: int = 0
     sent: Any = field(default_factory=hashlib.sha256)
     """Hash of all actions executed so far."""
-    film: Film | None = None
+    watcher: Watcher | None = None
 
     @property
     def noise_seed(self) -> int:
@@ -135,15 +135,18 @@ class PolicyDriver:
 
 
 class ReferenceDriver:
-    """A policy that sees no pictures: the scripted expert (a ceiling), random or zero actions (floors)."""
+    """A policy that sees no pictures: the scripted expert (a ceiling), random or zero actions (floors), or a function
+    that is called for every action."""
 
-    def __init__(self, benchmark: Benchmark, name: str) -> None:
+    def __init__(self, benchmark: Benchmark, name: str | Callable[[], np.ndarray]) -> None:
         self.benchmark, self.name = benchmark, name
         self._next: dict[int, Callable[[], np.ndarray]] = {}
 
     def begin(self, attempt: Attempt) -> None:
         size = self.benchmark.spaces.action.size
-        if self.name == "expert":
+        if callable(self.name):
+            self._next[attempt.slot] = self.name
+        elif self.name == "expert":
             self._next[attempt.slot] = _simulate(self.benchmark.expert, attempt.simulation)
         elif self.name == "random":
             generator = np.random.default_rng(attempt.noise_seed)
@@ -162,23 +165,47 @@ class ReferenceDriver:
         return lost
 
 
-REFERENCES = ("expert", "random", "zero")
+class Relay:
+    """One driver for the first ``tasks`` of every chain, another for the rest."""
+
+    def __init__(self, first: Driver, then: Driver, tasks: int) -> None:
+        self.first, self.then, self.tasks = first, then, tasks
+
+    def begin(self, attempt: Attempt) -> None:
+        (self.first if attempt.task < self.tasks else self.then).begin(attempt)
+
+    def plan(self, attempts: Sequence[Attempt]) -> list[tuple[Attempt, SimulationLost]]:
+        early = [attempt for attempt in attempts if attempt.task < self.tasks]
+        late = [attempt for attempt in attempts if attempt.task >= self.tasks]
+        return [*(self.first.plan(early) if early else ()), *(self.then.plan(late) if late else ())]
 
 
-def evaluate(benchmark: Benchmark, actor: Actor | Literal["expert", "random", "zero"], episodes: Sequence[EpisodeSpec],
+REFERENCES = {"expert": "expert", "scripted-expert": "expert", "random": "random", "zero": "zero"}
+"""Every name that a reference policy goes by -> the one that :class:`ReferenceDriver` knows."""
+
+
+def evaluate(benchmark: Benchmark, actor: Actor | Callable[[], np.ndarray] | str, episodes: Sequence[EpisodeSpec],
              *, batch: int, progress: Progress, on_rollout: Callable[[Rollout], None] | None = None,
-             done: Mapping[str, Rollout] | None = None, video: Path | None = None) -> tuple[Rollout, ...]:
+             done: Mapping[str, Rollout] | None = None, video: Path | Watcher | None = None, rehearsed: int = 0
+             ) -> tuple[Rollout, ...]:
     """Attempt every episode that is not in ``done``; returns the rollouts of all, in the order of ``episodes``.
 
-    ``on_rollout`` is called as each ends, in no fixed order.  ``video`` films the first episode attempted.  An
-    exception of a simulator ends its rollout as ``infra_error``; one of the actor, and every ``VlactlError``, ends the
-    evaluation.
+    ``on_rollout`` is called as each ends, in no fixed order.  ``video`` films the first episode attempted,
+    or watches it.  The expert does the first ``rehearsed`` tasks of every chain, to lead to the one that is to be seen.
+    An exception of a simulator ends its rollout as ``infra_error``; one of the actor, and every ``VlactlError``, ends
+    the evaluation.
     """
     keys = [spec.key for spec in episodes]
     if len(set(keys)) != len(keys):
         raise UsageError("two episodes have the same key", expected="a list of different episodes")
     rollouts = {key: rollout for key, rollout in (done or {}).items() if key in set(keys)}
-    loop = _Loop(benchmark, _driver(benchmark, actor), [s for s in episodes if s.key not in rollouts], batch, video)
+    driver = _driver(benchmark, actor)
+    if rehearsed:
+        driver = Relay(ReferenceDriver(benchmark, "expert"), driver, rehearsed)
+    progress(0, 1, unit="kernels")
+    benchmark.warm_up(pictures=video is not None or isinstance(driver, PolicyDriver))
+    progress(1, 1, unit="kernels")
+    loop = _Loop(benchmark, driver, [s for s in episodes if s.key not in rollouts], batch, video)
     for rollout in loop.run():
         if rollout is not None:
             rollouts[rollout.key] = rollout
@@ -188,12 +215,14 @@ def evaluate(benchmark: Benchmark, actor: Actor | Literal["expert", "random", "z
     return tuple(rollouts[key] for key in keys)
 
 
-def _driver(benchmark: Benchmark, actor: Actor | str) -> Driver:
+def _driver(benchmark: Benchmark, actor: Actor | Callable[[], np.ndarray] | str) -> Driver:
+    if callable(actor):
+        return ReferenceDriver(benchmark, actor)
     if not isinstance(actor, str):
         return PolicyDriver(benchmark, actor)
     if actor not in REFERENCES:
         raise UsageError(f"unknown reference policy '{actor}'", expected=" | ".join(REFERENCES))
-    return ReferenceDriver(benchmark, actor)
+    return ReferenceDriver(benchmark, REFERENCES[actor])
 
 
 def _so_far(rollouts: Any, steps: int) -> dict[str, float]:
@@ -206,7 +235,7 @@ class _Loop:
     """The simulations of one evaluation and the episodes that wait for them."""
 
     def __init__(self, benchmark: Benchmark, driver: Driver, waiting: Sequence[EpisodeSpec], batch: int,
-                 video: Path | None) -> None:
+                 video: Path | Watcher | None) -> None:
         assert batch >= 1, batch
         self.benchmark, self.driver, self.video = benchmark, driver, video
         self.waiting = deque(waiting)
@@ -243,7 +272,7 @@ class _Loop:
                 continue
             attempt = self.running[slot] = Attempt(slot=slot, spec=spec, simulation=simulation)
             if self.video is not None:
-                attempt.film, self.video = Film(self.video, rate_hz=self.benchmark.spaces.action.rate_hz), None
+                attempt.watcher, self.video = self._watcher(self.video), None
             try:
                 _simulate(simulation.reset, spec)
                 self._begin(attempt)
@@ -256,6 +285,7 @@ class _Loop:
         attempt.steps = 0
         attempt.queue.clear()
         self.driver.begin(attempt)
+        self._show(attempt)
 
     def _run_ahead(self, attempt: Attempt) -> Rollout | None:
         """Execute what is planned; the rollout if that ends the chain, None when a new plan is needed."""
@@ -269,8 +299,9 @@ class _Loop:
             success = bool(_simulate(attempt.simulation.step, np.clip(action_A, -1, 1)))
             attempt.steps += 1
             self.steps += 1
-            self._film(attempt, success)
-            if success or attempt.steps >= attempt.spec.max_steps:
+            over = success or attempt.steps >= attempt.spec.max_steps
+            self._show(attempt, success if over else None)
+            if over:
                 attempt.verdicts.append(Verdict(task=attempt.spec.tasks[attempt.task], success=success,
                                                 steps=attempt.steps))
                 attempt.task += 1
@@ -279,11 +310,14 @@ class _Loop:
                 self._begin(attempt)
         return None
 
-    def _film(self, attempt: Attempt, success: bool) -> None:
-        if attempt.film is not None:
-            images_KYXC = _simulate(self.benchmark.look, [attempt.simulation])[0].images_KYXC
-            attempt.film.add(images_KYXC, attempt.instruction, solved=attempt.task + success,
-                             tasks=len(attempt.spec.tasks), hold=success)
+    def _watcher(self, video: Path | Watcher) -> Watcher:
+        if isinstance(video, Watcher):
+            return video
+        return Watcher(self.benchmark.look, [Film(video, rate_hz=self.benchmark.spaces.action.rate_hz)])
+
+    def _show(self, attempt: Attempt, success: bool | None = None) -> None:
+        if attempt.watcher is not None:
+            _simulate(attempt.watcher.see, attempt, success)
 
     def _lose(self, attempt: Attempt, lost: SimulationLost) -> Rollout:
         LOG.warning("episode %s: the simulator raised", attempt.spec.key, exc_info=lost)
@@ -293,8 +327,8 @@ class _Loop:
     def _release(self, attempt: Attempt, simulation: Simulation | None) -> None:
         del self.running[attempt.slot]
         self.idle[attempt.slot] = simulation
-        if attempt.film is not None:
-            attempt.film.close()
+        if attempt.watcher is not None:
+            attempt.watcher.close()
 
 
 def _simulate(call: Callable[..., Any], *arguments: Any) -> Any:

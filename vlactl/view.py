@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 30.0
 """Off a terminal a running stage says something at most this often; as JSON, every ``JSON_S``."""
 JSON_S = 5.0
-PREPARING = {"kernels": "compiling the renderer"}
+PREPARING = {"kernels": "compiling the kernels"}
 """Units of a heartbeat that count no work yet: what is going on instead."""
 REDRAWS_PER_S = 4
 RECENT = 5

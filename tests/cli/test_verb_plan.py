@@ -82,7 +82,7 @@ def test_every_menu_can_be_listed_and_shown(vlactl, kind):
 
 def test_show_gives_type_default_meaning_and_marks_execution(vlactl):
     text = vlactl("show", "benchmarks", "tabletop").out
-    assert "  instructions: validation | training = validation\n" in text
+    assert "  instructions: validation | training | paraphrased = validation\n" in text
     training = {field["name"]: field for field in vlactl("show", "training", "--json").lines[0]["fields"]}
     assert training["updates"]["execution"] is False
     assert training["micro_batch"]["execution"] is True

@@ -23,7 +23,7 @@ def eval_(
         str,
         typer.Argument(
             metavar="POLICY",
-            help="A policy's folder, a trial, a stage's digest, or expert | random | zero.",
+            help="A policy's folder, a trial, a stage's digest, or scripted-expert (expert) | random | zero.",
             show_default=False,
         ),
     ],
@@ -45,11 +45,14 @@ def eval_(
 ) -> None:
     """Evaluate one policy: chains of tasks, SR@1..5 and average length with 95 % intervals.
 
-    The result is printed, not put in the store: what a table compares is evaluated by sweeps.
+    The result is printed, not put in the store: what a table compares is evaluated by sweeps. Fields of the benchmark
+    (vlactl show benchmarks tabletop) are given with --set; the scripted expert is the ceiling, random and zero actions
+    are the floors, and none of them sees a picture.
 
     \b
-    vlactl eval expert --n 20
+    vlactl eval scripted-expert --benchmark tabletop --n 100
     vlactl eval smolvlm/one-step-continuous/in-domain/seed-0 --n 200 --video film.mp4
+    vlactl eval runs/policy --set shift=light+camera --set shift_variant=3
     """
     from vlactl.benchmarks import BENCHMARKS
     from vlactl.rollout import REFERENCES, evaluate, summarise, to_json
@@ -63,6 +66,7 @@ def eval_(
         output.write_text("".join(jsonlib.dumps(to_json(rollout)) + "\n" for rollout in rollouts))
     document = {
         "policy": policy,
+        "reference": REFERENCES.get(policy),
         "benchmark": benchmark,
         **scores(rollouts),
         "summary": summarise(rollouts),
@@ -142,7 +146,7 @@ def page(document: dict[str, Any]) -> str:
     from vlactl.report.protocols import protocol_line
 
     rows = [
-        (name, f"{each['mean']:.3f}", f"[{each['low']:.3f}, {each['high']:.3f}]")
+        (name, f"{each['mean']:.3f}", f"[{each['low']:.3f}, {each['high']:.3f}]", f"{document['episodes']}")
         for name, each in document["scores"].items()
     ]
     tasks = [(task, f"{won}/{tried}") for task, (won, tried) in document["summary"]["per_task"].items()]
@@ -150,9 +154,10 @@ def page(document: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{document['policy']}: {document['episodes']} episodes"
-            + (f", {lost} lost to infrastructure" if lost else ""),
+            + (f", {lost} lost to infrastructure" if lost else "")
+            + (", a reference that sees no pictures" if document["reference"] else ""),
             "",
-            columns(rows, ("METRIC", "MEAN", "95 %"), right=(1,)),
+            columns(rows, ("METRIC", "MEAN", "95 %", "N"), right=(1, 3)),
             "",
             columns(tasks, ("TASK", "DONE"), right=(1,)),
             "",

@@ -6,13 +6,14 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
 from vlactl.cli import options
+from vlactl.cli.names import NAMES
 from vlactl.cli.screen import columns, emit, say
 from vlactl.errors import UnknownName
 
@@ -34,10 +35,10 @@ FAMILIES = {
 Kind = Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(FAMILIES), show_default=False)]
 
 
-def members(kind: str) -> dict[str, type[BaseModel]]:
-    """name -> model, in the order of the menu; raises :class:`UnknownName`."""
+def members(kind: str, known: Collection[str] = FAMILIES) -> dict[str, type[BaseModel]]:
+    """name -> model, in the order of the menu; raises :class:`UnknownName`, which suggests one of ``known``."""
     if kind not in FAMILIES:
-        raise UnknownName("kind", kind, FAMILIES)
+        raise UnknownName("kind", kind, known)
     module, attribute, _ = FAMILIES[kind]
     menu = getattr(import_module(module), attribute)
     return {kind: menu} if isinstance(menu, type) else {name: menu.get(name) for name in menu}
@@ -47,7 +48,9 @@ def list_(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="[KIND]", help=" | ".join(FAMILIES) + ". Default: the kinds themselves.", show_default=False
+            metavar="[KIND]",
+            help=" | ".join((*FAMILIES, *NAMES)) + ". Default: the kinds themselves.",
+            show_default=False,
         ),
     ] = "",
     json: options.Json = False,
@@ -57,11 +60,14 @@ def list_(
     \b
     vlactl list                  the kinds
     vlactl list backbones        every backbone with one line about it
+    vlactl list shifts           what a tabletop benchmark can change
     """
-    if kind:
-        rows = [(name, first_sentence(model)) for name, model in members(kind).items()]
+    if kind in NAMES:
+        rows = list(NAMES[kind][0]().items())
+    elif kind:
+        rows = [(name, first_sentence(model)) for name, model in members(kind, (*FAMILIES, *NAMES)).items()]
     else:
-        rows = [(name, about) for name, (_, _, about) in FAMILIES.items()]
+        rows = [(name, about) for name, (*_, about) in {**FAMILIES, **NAMES}.items()]
     if json:
         for name, about in rows:
             emit({"type": "member" if kind else "kind", "name": name, "about": about})

@@ -134,11 +134,12 @@ def parse_spec(registry: Registry[S], kind: str, settings: Sequence[str]) -> S:
     try:
         return spec(**fields)
     except ValidationError as error:
-        lines = []
+        lines, remedies = [], []
         for item in error.errors(include_url=False):
             cause = item.get("ctx", {}).get("error")
             if isinstance(cause, VlactlError):
                 lines.append(cause.what + (f" (expected {cause.expected})" if cause.expected else ""))
+                remedies += [cause.remedy] if cause.remedy else []
                 continue
             if isinstance(cause, Exception):
                 lines.append(" ".join(str(cause).split()))
@@ -147,5 +148,7 @@ def parse_spec(registry: Registry[S], kind: str, settings: Sequence[str]) -> S:
             expected = wanted(item["type"], item.get("ctx", {}), item["msg"])
             lines.append(f"{place}: {shown(item['input'])} is not allowed, expected {expected}")
         raise UsageError(
-            "; ".join(lines), where=f"{registry.noun} '{kind}'", remedy=f"vlactl show {registry.family} {kind}"
+            "; ".join(lines),
+            where=f"{registry.noun} '{kind}'",
+            remedy="; ".join((*remedies, f"vlactl show {registry.family} {kind}")),
         ) from None

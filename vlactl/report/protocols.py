@@ -75,6 +75,8 @@ FIRST = (
     "episodes",
     "steps_per_task",
     "instructions",
+    "shift",
+    "shift_variant",
     "renderer",
     "image_px",
     "physics",
