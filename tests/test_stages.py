@@ -56,19 +56,40 @@ def test_an_evaluation_under_another_protocol_than_planned_is_refused(tmp_path):
     assert not (path / "result.json").exists()
 
 
-def test_a_recording_that_was_killed_starts_over(tmp_path):
+def test_a_recording_that_was_killed_goes_on(tmp_path):
+    from vlactl.formats import SOURCES
+    from vlactl.formats.recorded import RecordedEpisodes
+    from vlactl.formats.recording import Recording
+    from vlactl.formats.tabletop import divided, record_unit
+
+    source = SOURCES.get("tabletop")(tasks="furniture", episodes=40, image_px=16)
+    path = work_dir(tmp_path / "work", "data", {"source": identity_of(source)})
+    first = divided(source)[0]
+    with Recording(path / "out", identity_of(source), source.spaces()).claimed():
+        record_unit(source, path / "out", first, lambda *_: None)
+    (path / "out" / "units" / "00001.partial").mkdir()
+    heard = []
+    stages.record(stages.Work.open(path), lambda done, total, unit="", **_: heard.append((done, total, unit)))
+    assert (first.episodes, 40, "episodes") in heard
+    assert (0, 40, "episodes") not in heard
+    assert len(RecordedEpisodes(path / "out")) == 40
+    assert not (path / "out" / "units").exists()
+
+
+def test_a_copy_of_a_dataset_that_was_killed_starts_over(tmp_path):
     from vlactl.formats import SOURCES
     from vlactl.formats.recorded import RecordedEpisodes
 
-    source = SOURCES.get("tabletop")(tasks="furniture", episodes_per_task=1)
-    path = work_dir(tmp_path / "work", "data", {"source": identity_of(source)})
+    SOURCES.get("tabletop")(tasks="furniture", episodes=4, image_px=16).record(tmp_path / "mine", lambda *_, **__: None)
+    source = SOURCES.get("recorded")(path=str(tmp_path / "mine"))
+    path = work_dir(tmp_path / "work", "data", {"source": identity_of(source)},
+                    execution={"source": source.execution()})
     (path / "out").mkdir()
-    (path / "out" / "images.npy").write_bytes(b"half a header")
     (path / "out" / "left over").touch()
     stages.main(path)
-    assert len(RecordedEpisodes(path / "out")) == 8
+    assert len(RecordedEpisodes(path / "out")) == 4
     assert not (path / "out" / "left over").exists()
-    assert json.loads((path / "result.json").read_text())["episodes"] == 8
+    assert json.loads((path / "result.json").read_text())["episodes"] == 4
 
 
 def test_the_curve_of_a_resumed_run_has_every_update_once(tmp_path):

@@ -24,6 +24,12 @@ class Episode:
     """float32, proprioception in the units of the source's observation space."""
     actions_TA: np.ndarray
     """float32 in [-1, 1]: what was commanded at each control step, in the source's action space."""
+    robot_TR: np.ndarray | None = None
+    """float32 (T, 15), CALVIN's ``robot_obs``, from simulators that know it."""
+    scene_TD: np.ndarray | None = None
+    """float32 (T, 24), CALVIN's ``scene_obs``, from simulators that know it."""
+    scene: str = ""
+    """The letter of the desk that it was recorded at; empty where there is none."""
 
     def __len__(self) -> int:
         return len(self.actions_TA)

@@ -3,8 +3,8 @@
 A launcher starts ``main(work_dir)`` in every rank of a stage.  ``stage.json`` says what to do; the body writes the
 artifact's files to ``out/``, its heartbeat to ``progress.json``, its curve to ``out/metrics.jsonl`` and, on rank 0, a
 short ``result.json``.  Committing all this to the store is the runner's business.  A body must be able to start again
-in a work directory where an earlier attempt was killed at any line: recordings start over, training resumes from its
-newest whole checkpoint, evaluation runs only the episodes that it has no record of.
+in a work directory where an earlier attempt was killed at any line: recordings keep their finished units, training
+resumes from its newest whole checkpoint, evaluation runs only the episodes that it has no record of.
 """
 
 from __future__ import annotations
@@ -96,13 +96,15 @@ def main(work_dir: Path) -> None:
 
 
 def record(work: Work, beat: Heartbeat) -> None:
-    """Write a source's episodes to ``out/``."""
+    """Write a source's episodes to ``out/``; what an attempt before this one recorded is used where the source can."""
     from vlactl.formats import SOURCES
 
-    shutil.rmtree(work.out)
-    work.out.mkdir()
+    source = SOURCES.parse(spec_of(work, "source"))
+    if not source.goes_on:
+        shutil.rmtree(work.out)
+        work.out.mkdir()
     started = time.monotonic()
-    summary = SOURCES.parse(spec_of(work, "source")).record(work.out, beat)
+    summary = source.record(work.out, beat)
     work.finish({**summary, "seconds": round(time.monotonic() - started, 3)})
 
 

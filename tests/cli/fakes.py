@@ -32,9 +32,9 @@ training: {updates: 20, global_batch: 8, warmup_updates: 2}
 evaluation: {kind: tabletop, tasks: core, chains: 4, steps_per_task: 12}
 sources:
   in-domain:
-    panda: {kind: tabletop, embodiment: panda, tasks: core, episodes_per_task: 1}
+    panda: {kind: tabletop, embodiment: panda, tasks: core, episodes: 17}
   cross-embodiment:
-    stubby: {kind: tabletop, embodiment: stubby, tasks: core, episodes_per_task: 1}
+    stubby: {kind: tabletop, embodiment: stubby, tasks: core, episodes: 17}
 references: [random]
 
 execution:

@@ -15,7 +15,7 @@ from vlactl.formats import SOURCES
 from vlactl.formats.recorded import EpisodeWriter, RecordedEpisodes
 from vlactl.identity import digest
 
-SMALL = {"embodiment": "panda", "tasks": "furniture", "episodes_per_task": 1, "image_px": 16, "noise": 0.0}
+SMALL = {"embodiment": "panda", "tasks": "furniture", "episodes": 8, "image_px": 16, "noise": 0.0}
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +90,19 @@ def test_names_of_the_tabletop_are_checked_when_planning():
         with pytest.raises(ValidationError, match=f"did you mean '{known}'"):
             SOURCES.get("tabletop")(**{field: value})
     with pytest.raises(ValidationError, match="unknown scene"):
-        SOURCES.get("tabletop")(scene="Z")
+        SOURCES.get("tabletop")(scenes="DZ")
+    with pytest.raises(ValidationError, match="did you mean 'raycast'"):
+        SOURCES.get("tabletop")(renderer="raycaster")
+    with pytest.raises(ValidationError, match="different letters"):
+        SOURCES.get("tabletop")(scenes="DD")
+
+
+def test_how_the_pictures_are_made_is_part_of_the_spaces_and_workers_are_not_of_the_identity():
+    plain, other = (SOURCES.get("tabletop")(**{**SMALL, **changes}) for changes in ({}, {"shadows": False}))
+    assert plain.spaces() != other.spaces()
+    assert "soft shadows" in plain.spaces().observation.pictures
+    many = SOURCES.get("tabletop")(**SMALL, workers=8)
+    assert (many.identity(), many.execution()) == (plain.identity(), {"workers": 8})
 
 
 def test_a_dataset_that_is_missing_or_another_is_a_problem_of_the_plan(recorded: Path, tmp_path: Path):

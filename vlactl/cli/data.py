@@ -1,17 +1,55 @@
-"""``data list``, ``data show`` and ``data record``: demonstrations."""
+"""``data list``, ``data show``, ``data record`` and ``data convert``: demonstrations."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlactl.cli import options
+from vlactl.cli.convert import convert
 from vlactl.cli.screen import ProgressLine, columns, emit, remark, say
 from vlactl.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Record and inspect demonstrations.", rich_markup_mode="rich")
+if TYPE_CHECKING:
+    from vlactl.formats.recorded import RecordedEpisodes
+
+app = typer.Typer(no_args_is_help=True, help="Record, convert and inspect demonstrations.", rich_markup_mode="rich")
+app.command("convert")(convert)
+
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder to write: new, empty, or one to go on with.", show_default=False)
+]
+Format = Annotated[str, typer.Argument(metavar="[FORMAT]", help="Which source (vlactl list formats).")]
+Scenes = Annotated[
+    str | None, typer.Option(metavar="LETTERS", help="Desks to record at, such as ABC.", show_default=False)
+]
+Episodes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Demonstrations in all, spread evenly over tasks and scenes.", min=1, show_default=False
+    ),
+]
+Embodiment = Annotated[str | None, typer.Option(metavar="NAME", help="Which robot.", show_default=False)]
+Tasks = Annotated[
+    str | None, typer.Option(metavar="SUITE", help="Which suite of tasks: full, core, ...", show_default=False)
+]
+ImagePx = Annotated[
+    int | None, typer.Option(metavar="PX", help="Side of every camera image in pixels.", min=16, show_default=False)
+]
+Pairs = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Captions and questions to write about each episode.", min=0, show_default=False),
+]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", help="Processes. Default: one per CPU.", min=1, show_default=False)
+]
+Seed = Annotated[
+    int | None, typer.Option(metavar="N", help="Of start states, instructions and noise.", show_default=False)
+]
 
 
 @app.command("list")
@@ -64,7 +102,7 @@ def show(
     ],
     json: options.Json = False,
 ) -> None:
-    """Show what a dataset holds: spaces, episodes per task, instructions, ranges of the actions.
+    """Show what a dataset holds: spaces, scenes, episodes per task, instructions, ranges of the actions.
 
     \b
     vlactl data show demonstrations/
@@ -78,12 +116,7 @@ def show(
         emit({"type": "dataset", "path": str(path), **about})
         return
     say(f"{path}: {about['episodes']} episodes, {about['frames']} frames, digest {about['digest']}")
-    spaces = episodes.spaces
-    say(
-        f"embodiment {spaces.embodiment}, cameras "
-        + ", ".join(f"{name} {width}x{height}" for name, height, width in spaces.observation.cameras)
-        + f", {spaces.action.rate_hz:g} Hz"
-    )
+    say("\n".join(facts(episodes, about)))
     say()
     say(
         columns(
@@ -96,41 +129,99 @@ def show(
     say(
         columns(
             [
-                (task, facts["episodes"], f"{facts['mean_length']:.0f}", facts["instruction"])
+                (task, facts["episodes"], f"{facts['mean_length']:.0f}", facts["instructions"], facts["instruction"])
                 for task, facts in about["tasks"].items()
             ],
-            ("TASK", "EPISODES", "STEPS", "FOR EXAMPLE"),
-            right=(1, 2),
+            ("TASK", "EPISODES", "STEPS", "PHRASINGS", "FOR EXAMPLE"),
+            right=(1, 2, 3),
         )
     )
 
 
+def facts(episodes: RecordedEpisodes, about: Mapping[str, Any]) -> Iterator[str]:
+    """Lines about a dataset as a whole."""
+    spaces = episodes.spaces
+    cameras = ", ".join(f"{name} {width}x{height}" for name, height, width in spaces.observation.cameras)
+    yield f"embodiment {spaces.embodiment}, cameras {cameras}, {spaces.action.rate_hz:g} Hz"
+    if spaces.observation.pictures:
+        yield f"pictures {spaces.observation.pictures}"
+    if named := {scene: count for scene, count in about["scenes"].items() if scene}:
+        yield "scenes " + ", ".join(f"{scene} ({count} episodes)" for scene, count in named.items())
+    if about["simulated"]:
+        yield "also holds the " + " and ".join(f"{name}'s state" for name in about["simulated"])
+    if about["pairs"]:
+        yield "pairs of picture and words: " + ", ".join(f"{n} {kind}s" for kind, n in about["pairs"].items())
+
+
 @app.command("record")
 def record(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write; must be empty or absent.", show_default=False)
-    ],
-    kind: Annotated[str, typer.Option("--format", help="Which source (vlactl list formats).")] = "tabletop",
+    output: Output,
+    format: Format = "tabletop",
+    scenes: Scenes = None,
+    episodes: Episodes = None,
+    embodiment: Embodiment = None,
+    tasks: Tasks = None,
+    image_px: ImagePx = None,
+    pairs: Pairs = None,
+    workers: Workers = None,
+    seed: Seed = None,
     fields: options.Fields = None,
     json: options.Json = False,
 ) -> None:
     """Record demonstrations into a folder of your own, outside the store.
 
-    \b
-    vlactl data record --set episodes_per_task=20 --set embodiment=stubby -o demonstrations/
-    """
-    from vlactl.formats import SOURCES
+    The same command again goes on where it was interrupted. What is recorded depends on the fields of the source
+    (vlactl show formats tabletop) only, never on the number of workers.
 
-    source = options.parse_spec(SOURCES, kind, fields or ())
-    if output.exists() and any(output.iterdir()):
+    \b
+    vlactl data record tabletop --scenes ABC --episodes 3000 --embodiment panda -o demonstrations/
+    vlactl data record --tasks full --pairs 4 --set noise=0.2 -o pretraining/
+    """
+    from vlactl.disk import storage_errors
+    from vlactl.formats import SOURCES
+    from vlactl.launchers.processes import usable_cpus
+
+    if workers is None and "workers" in SOURCES.get(format).model_fields:
+        workers = usable_cpus()
+    given = {
+        "scenes": scenes,
+        "episodes": episodes,
+        "embodiment": embodiment,
+        "tasks": tasks,
+        "image_px": image_px,
+        "pairs_per_episode": pairs,
+        "workers": workers,
+        "seed": seed,
+    }
+    settings = [f"{name}={value}" for name, value in given.items() if value is not None]
+    source = options.parse_spec(SOURCES, format, [*settings, *(fields or ())])
+    if not source.goes_on and output.exists() and any(output.iterdir()):
         raise UsageError("the folder is not empty", where=str(output), remedy="choose an empty or new one")
-    output.mkdir(parents=True, exist_ok=True)
-    with ProgressLine("recording", as_json=json) as progress:
-        summary = source.record(output, progress)
+    complete = (output / "index.json").exists()
+    with storage_errors("record", output), ProgressLine("recording", as_json=json) as progress:
+        output.mkdir(parents=True, exist_ok=True)
+        try:
+            summary = source.record(output, progress)
+        except KeyboardInterrupt:
+            if source.goes_on:
+                remark(f"\nthe same command goes on from here, until {output} is complete")
+            raise
     if json:
-        emit({"type": "dataset", "path": str(output), **summary})
+        emit({"type": "dataset", "path": str(output), "was_complete": complete, **summary})
     else:
-        say(f"{output}: {summary['episodes']} episodes, {summary['frames']} frames, digest {summary['digest']}")
+        say("\n".join(outcome(output, summary, complete)))
+
+
+def outcome(output: Path, summary: Mapping[str, Any], complete: bool) -> Iterator[str]:
+    """Lines about a recording that is complete."""
+    was = " (it was complete already)" if complete else ""
+    yield f"{output}: {summary['episodes']} episodes, {summary['frames']} frames, digest {summary['digest']}{was}"
+    if "frames_per_s" in summary:
+        yield f"{summary['frames_per_s']:g} frames/s over all workers"
+    if dropped := summary.get("dropped"):
+        worst = sorted(dropped, key=lambda task: -dropped[task])
+        listed = ", ".join(f"{task} {dropped[task]}" for task in worst[:4]) + (", ..." if len(worst) > 4 else "")
+        yield f"{sum(dropped.values())} attempts of the expert failed and were left out: {listed}"
 
 
 def directory(dataset: str) -> Path:
@@ -153,8 +244,8 @@ def directory(dataset: str) -> Path:
     return matching[0].path
 
 
-def describe(episodes: Any) -> dict[str, Any]:
-    """Plain facts of a :class:`~vlactl.formats.recorded.RecordedEpisodes`."""
+def describe(episodes: RecordedEpisodes) -> dict[str, Any]:
+    """Plain facts of a dataset."""
     import numpy as np
 
     quantiles_QA = np.quantile(episodes.actions_NA, (0.01, 0.5, 0.99), axis=0)
@@ -173,6 +264,9 @@ def describe(episodes: Any) -> dict[str, Any]:
         "frames": int(lengths.sum()),
         "digest": episodes.digest(),
         "spaces": episodes.spaces.to_json(),
+        "scenes": dict(sorted(Counter(episodes.scenes).items())),
+        "simulated": [name for name in ("robot", "scene") if name in episodes.index.shapes],
+        "pairs": dict(sorted(Counter(pair["kind"] for pair in episodes.pairs()).items())),
         "actions": {
             name: [float(value) for value in quantiles_QA[:, index]]
             for index, name in enumerate(episodes.spaces.action.names)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vlactl.errors import ExitCode, RecipeError, VlactlError
+from vlactl.view import PREPARING, duration
 
 
 def is_terminal() -> bool:
@@ -118,12 +119,22 @@ class ProgressLine:
         if self.as_json:
             emit({"type": "progress", "label": self.label, "done": done, "total": total, "unit": unit, **numbers})
             return
-        of = f"/{total:g}" if total else ""
-        text = f"{self.label}: {done:g}{of} {unit}" + "".join(
-            f"  {name} {value:g}" for name, value in numbers.items() if isinstance(value, (int, float))
-        )
+        text = f"{self.label}: {progress_text(done, total, unit, numbers)}"
         if sys.stderr.isatty():
             print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
             self._drawn = True
         else:
             remark(text)
+
+
+def progress_text(done: float, total: float | None, unit: str, numbers: Mapping[str, Any]) -> str:
+    """``184/600 episodes  frames_per_s 480  1m53s left``; in words where no work is counted yet."""
+    if unit in PREPARING:
+        return PREPARING[unit]
+    words = [f"{done:g}/{total:g} {unit}" if total else f"{done:g} {unit}"]
+    words += [
+        f"{name} {value:g}" for name, value in numbers.items() if isinstance(value, (int, float)) and name != "eta_s"
+    ]
+    if "eta_s" in numbers:
+        words.append(f"{duration(numbers['eta_s'])} left")
+    return "  ".join(words)

@@ -21,12 +21,15 @@ Progress = Callable[..., None]
 """``progress(done, total, unit="episodes", **numbers)``; the science calls it and never reads anything back."""
 
 
-FORMAT = 1
+FORMAT = 2
 """Of the episode directory that every source is recorded into."""
 
 
 class SourceSpec(Spec, abc.ABC):
     """One dataset of demonstrations of one embodiment."""
+
+    goes_on: ClassVar[bool] = False
+    """Whether ``record`` takes a folder that holds the beginning of the same recording."""
 
     @classmethod
     @abc.abstractmethod
@@ -63,46 +66,66 @@ class Tabletop(SourceSpec):
     """Demonstrations by the scripted expert in the embedded tabletop world."""
 
     kind: ClassVar[str] = "tabletop"
+    goes_on: ClassVar[bool] = True
 
     embodiment: str = "panda"
     """Which robot: its arm, gripper, cameras and action scale."""
-    scene: str = "D"
-    """Which arrangement and colours of the desk."""
-    tasks: str = "core"
-    """Which named suite of tasks to demonstrate."""
-    episodes_per_task: int = Field(default=200, ge=1)
-    """Successful demonstrations to keep of every task in the suite."""
-    seed: int = 0
+    scenes: str = "D"
+    """Which arrangements and colours of the desk, by their letters; CALVIN trains on ABC and tests on D."""
+    tasks: str = "full"
+    """Which named suite of tasks to demonstrate: ``full``, CALVIN's 34, or a part of them."""
+    episodes: int = Field(default=3400, ge=1)
+    """Successful demonstrations to keep in all, spread evenly over tasks and scenes."""
+    seed: int = Field(default=0, ge=0)
     """Seed of the start states, the instructions and the noise."""
+    action_repeat: int = Field(default=3, ge=1, le=12)
+    """How often an action is repeated at 30 Hz: 3 is control at 10 Hz; CALVIN's own rate is 1."""
     image_px: int = Field(default=64, ge=16, le=512)
     """Side of every camera image in pixels."""
+    renderer: str = "raycast"
+    """Who draws the images: the house's ray caster, which needs no OpenGL, or one for GPU nodes."""
     shadows: bool = True
     """Whether the light casts soft shadows; about 1.7 times slower to draw."""
     antialias: Literal[1, 2] = 1
     """Rays per pixel and side: 2 draws at twice the size and averages, about 3.5 times slower."""
     noise: float = Field(default=0.35, ge=0.0, le=1.0)
     """Standard deviation of what is added to one executed action in five; the recorded label stays the expert's."""
+    pairs_per_episode: int = Field(default=0, ge=0, le=100)
+    """Captions and questions with answers to write about frames of each episode, for vision-language pretraining."""
+    workers: int = Field(default=1, ge=1, le=1024, json_schema_extra={"execution": True})
+    """Processes that record at once; what they record does not depend on how many they are."""
+
+    @field_validator("scenes")
+    @classmethod
+    def _in_order(cls, scenes: str) -> str:
+        from vlactl.tabletop.layouts import layout
+        if not scenes or len(set(scenes)) != len(scenes):
+            raise UsageError(f"the scenes '{scenes}'", expected="different letters, such as ABC")
+        for scene in scenes:
+            layout(scene)
+        return "".join(sorted(scenes))
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         from vlactl.tabletop.embodiments import embodiment
-        from vlactl.tabletop.layouts import layout
+        from vlactl.tabletop.rendering import RENDERERS
         from vlactl.tabletop.tasks import SUITES
         embodiment(self.embodiment)
-        layout(self.scene)
-        if self.tasks not in SUITES:
-            raise UnknownName("suite of tasks", self.tasks, SUITES)
+        for kind, name, known in (("suite of tasks", self.tasks, SUITES), ("renderer", self.renderer, RENDERERS)):
+            if name not in known:
+                raise UnknownName(kind, name, known)
         return self
 
     @classmethod
     def versions(cls) -> dict[str, Any]:
         """Bump ``recording`` when the same worlds and pictures would be cut into other episodes."""
         from vlactl.tabletop import RENDERER_VERSION, WORLD_VERSION, physics_version
-        return {"recording": 1, "world": WORLD_VERSION, "renderer": RENDERER_VERSION, "mujoco": physics_version()}
+        return {"recording": 2, "world": WORLD_VERSION, "renderer": RENDERER_VERSION, "mujoco": physics_version()}
 
     def spaces(self) -> Spaces:
-        from vlactl.tabletop.embodiments import spaces
-        return spaces(self.embodiment, self.image_px)
+        from vlactl.tabletop.interface import pictures, spaces
+        return spaces(self.embodiment, self.image_px, action_repeat=self.action_repeat,
+                      pictures=pictures(self.renderer, self.shadows, self.antialias))
 
     def record(self, out: Path, progress: Progress) -> dict[str, Any]:
         from vlactl.formats.tabletop import record

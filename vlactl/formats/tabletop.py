@@ -1,42 +1,108 @@
-"""Records demonstrations of the embedded world: expert -> pictures -> episode directory."""
+"""Records demonstrations of the embedded world: expert -> pictures -> units -> episode directory."""
 
 from __future__ import annotations
 
 import time
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vlactl.formats import Progress, Tabletop
-from vlactl.formats.recorded import EpisodeWriter
+from vlactl.formats.crew import Tell, work_through
+from vlactl.formats.quotas import Unit, divide
+from vlactl.formats.recorded import EpisodeWriter, PairRow
+from vlactl.formats.recording import Recording
+from vlactl.identity import identity_of
+from vlactl.tabletop import rendering, world
 from vlactl.tabletop.demonstrations import Demonstrations
-from vlactl.tabletop.renderer import Renderer, warm_up
-from vlactl.tabletop.scene import model
+from vlactl.tabletop.rendering import Poses, Renderer, open_renderer
 from vlactl.tabletop.tasks import SUITES
 from vlactl.tabletop.world import World
 
 
 def record(source: Tabletop, out: Path, progress: Progress) -> dict[str, Any]:
-    """The body of :meth:`vlactl.formats.Tabletop.record`; ``kernels_s`` and ``frames_per_s`` are in the summary."""
+    """The body of :meth:`vlactl.formats.Tabletop.record`: goes on where an interrupted recording of the same source in
+    ``out`` ended.
+
+    The summary has what was ``dropped`` by task, ``cpu_s`` of all units, ``kernels_s``, and ``frames_per_s`` of this
+    call over all workers; only counts and digest where the recording was complete already.
+    """
+    recording, units = Recording(out, identity_of(source), source.spaces()), divided(source)
+    if (complete := recording.result()) is not None:
+        return complete
+    with recording.claimed():
+        finished = recording.finished(units)
+        done = {unit.number for unit in finished}
+        missing = [unit for unit in units if unit.number not in done]
+        recording.require_space(sum(unit.episodes for unit in missing), source.episodes)
+        kernels_s = _warmed(source, progress)
+        pace = _Pace(progress, source.episodes, sum(unit.episodes for unit in finished))
+        work_through(partial(record_unit, source, out), missing, source.workers, pace)
+        result = recording.assemble(units, progress)
+    return {**result, "kernels_s": round(kernels_s, 2), "frames_per_s": pace.frames_per_s}
+
+
+def divided(source: Tabletop) -> tuple[Unit, ...]:
+    """The units of a recording, a function of the source's fields alone."""
+    return divide(source.episodes, source.scenes, SUITES[source.tasks])
+
+
+class _Pace:
+    """Counts what all workers did and tells it on."""
+
+    def __init__(self, progress: Progress, episodes: int, done: int) -> None:
+        self._progress, self._episodes, self._done, self._begun = progress, episodes, done, done
+        self._frames, self._started = 0, time.perf_counter()
+        progress(done, episodes, unit="episodes")
+
+    def __call__(self, episodes: int, frames: int) -> None:
+        self._done, self._frames = self._done + episodes, self._frames + frames
+        elapsed_s = time.perf_counter() - self._started
+        eta_s = elapsed_s * (self._episodes - self._done) / (self._done - self._begun)
+        self._progress(self._done, self._episodes, unit="episodes", frames_per_s=self.frames_per_s,
+                       eta_s=round(eta_s, 1))
+
+    @property
+    def frames_per_s(self) -> float:
+        return round(self._frames / (time.perf_counter() - self._started), 1)
+
+
+def _warmed(source: Tabletop, progress: Progress) -> float:
+    """Compile the kernels here, so that workers find them in the cache; returns the seconds that took."""
     progress(0, 1, unit="kernels")
-    kernels_s = warm_up()
+    seconds = world.warm_up() + (rendering.warm_up() if source.renderer == "raycast" else 0.0)
     progress(1, 1, unit="kernels")
-    spaces = source.spaces()
-    renderer = Renderer(model(source.embodiment, source.scene), image_px=source.image_px, shadows=source.shadows,
-                        antialias=source.antialias, cameras=tuple(name for name, *_ in spaces.observation.cameras))
+    return seconds
 
-    def look(world: World) -> np.ndarray:
-        return renderer.render([world.data], [world.colors()])[0]
 
-    demonstrations = Demonstrations(source.embodiment, source.scene, SUITES[source.tasks], source.episodes_per_task,
-                                    source.seed, source.noise, look)
-    started = time.perf_counter()
-    with EpisodeWriter(out, spaces) as writer:
-        for number, episode in enumerate(demonstrations, 1):
-            writer.add(episode)
-            progress(number, len(demonstrations), unit="episodes",
-                     frames_per_s=round(writer.frames / (time.perf_counter() - started), 1))
-        summary = writer.close()
-    return {**summary, "dropped": dict(sorted(demonstrations.dropped.items())), "kernels_s": round(kernels_s, 2),
-            "frames_per_s": round(writer.frames / (time.perf_counter() - started), 1)}
+def record_unit(source: Tabletop, out: Path, unit: Unit, tell: Tell) -> None:
+    """Make one unit, in whatever process."""
+    recording = Recording(out, identity_of(source), source.spaces())
+    desk, renderer = _desk(source.embodiment, unit.scene, source.action_repeat, source.renderer, source.image_px,
+                           source.shadows, source.antialias)
+    demonstrations = Demonstrations(desk, unit.quota, seed=(source.seed, unit.number), noise=source.noise,
+                                    draw=partial(_draw, renderer), pairs=source.pairs_per_episode)
+    started = time.process_time()
+    with recording.writing(unit) as folder:
+        with EpisodeWriter(folder, recording.spaces) as writer:
+            for episode, words in demonstrations:
+                writer.add(episode, [PairRow(**said._asdict()) for said in words])
+                tell(1, len(episode))
+        recording.stamp(unit, {"dropped": demonstrations.dropped, "cpu_s": round(time.process_time() - started, 3)})
+
+
+def _draw(renderer: Renderer, poses: Poses) -> np.ndarray:
+    """images_TKYXC of the poses of T frames."""
+    return np.stack(renderer.draw(poses), 1)
+
+
+@lru_cache(maxsize=1)
+def _desk(embodiment: str, scene: str, action_repeat: int, renderer: str, image_px: int, shadows: bool, antialias: int
+          ) -> tuple[World, Renderer]:
+    """The world and its renderer, kept while units are of one desk; worlds are history-free."""
+    desk = World(embodiment, scene, action_repeat=action_repeat)
+    cameras = (desk.embodiment.static.name, desk.embodiment.wrist.name)
+    return desk, open_renderer(renderer, desk.model, image_px=image_px, shadows=shadows, antialias=antialias,
+                               cameras=cameras)

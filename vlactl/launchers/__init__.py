@@ -19,7 +19,7 @@ from vlactl.errors import ExitCode, FailureClass, VlactlError
 from vlactl.registry import Registry, Spec
 
 WARM_IMPORTS = ("vlactl.training.warm", "transformers", "safetensors.torch", "numba", "mujoco", "vlactl.policy",
-                "vlactl.rollout", "vlactl.tabletop.renderer")
+                "vlactl.rollout", "vlactl.tabletop.world", "vlactl.tabletop.rendering.raycast")
 """What a warm worker imports once, before the ranks are forked from it; names only, never imported here."""
 
 SWEEP_MARK = "VLACTL_SWEEP"

@@ -117,4 +117,4 @@ def _work(identity: Mapping[str, Any]) -> float:
         return identity["updates"] * (identity.get("training") or {}).get("global_batch", 1)
     if "protocol" in identity:
         return (identity["protocol"] or {}).get("chains", 1)
-    return (identity.get("source") or {}).get("episodes_per_task", 1)
+    return (identity.get("source") or {}).get("episodes", 1)

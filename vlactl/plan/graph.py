@@ -237,7 +237,7 @@ class _Planner:
                 identity=identity,
                 inputs=identity["inputs"],
                 label=label,
-                resources=resources(kind, self.recipe.execution),
+                resources=resources(kind, self.recipe.execution, execution),
                 execution=execution,
             )
         return key
@@ -248,8 +248,11 @@ class _Planner:
         return self.identities[id(spec)]
 
 
-def resources(kind: str, execution: Execution) -> Resources:
-    """What a stage of ``kind`` occupies: only training takes several ranks."""
+def resources(kind: str, execution: Execution, sections: Mapping[str, Any]) -> Resources:
+    """What a stage of ``kind`` occupies: only training takes several ranks, only a recording several workers.
+
+    ``sections``: how the stage's parts are executed, as in :class:`Stage`.
+    """
     if kind in ("pretrain", "finetune"):
         return Resources(
             nodes=execution.nodes,
@@ -258,7 +261,8 @@ def resources(kind: str, execution: Execution) -> Resources:
             gpus_per_rank=execution.gpus_per_stage / execution.ranks,
         )
     gpus = execution.gpus_per_evaluation if kind == "evaluate" else 0.0
-    return Resources(cpus_per_rank=execution.cpus_per_stage, gpus_per_rank=gpus)
+    workers = sections.get("source", {}).get("workers", 1)
+    return Resources(cpus_per_rank=max(execution.cpus_per_stage, workers), gpus_per_rank=gpus)
 
 
 def _roles(names: Mapping[str, tuple[str, ...]], data: Mapping[str, str]) -> dict[str, str]:

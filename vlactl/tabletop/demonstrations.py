@@ -8,19 +8,24 @@ show how to recover.  Attempts that fail are dropped and counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from vlactl.episodes import Episode
 from vlactl.errors import UsageError
+from vlactl.tabletop.captions import pairs
 from vlactl.tabletop.expert import Expert
-from vlactl.tabletop.tasks import TASKS, Task, after, start_states
+from vlactl.tabletop.interface import SUBSTEP_HZ
+from vlactl.tabletop.rendering import Poses
+from vlactl.tabletop.routes import beginnings, feasible
+from vlactl.tabletop.tasks import TASKS, Task, after
 from vlactl.tabletop.world import World
 
 CHAIN = 5
-MAX_STEPS = 60
-"""Control steps of the longest demonstration kept; the expert needs 8 to 25."""
+LONGEST_S = 6.0
+"""The longest demonstration kept; the expert needs 1.3 s on average and 4 s in one of a hundred."""
 NOISY_FRACTION = 0.2
 ROTATION_SHARE = 0.6
 """Noise on the turn about the vertical, as a share of that on translations; the hand is never tilted."""
@@ -28,72 +33,98 @@ HOPELESS = 40
 """So many failures of one task in a row mean that the expert cannot do it in this world."""
 
 
-class Demonstrations:
-    """An iterable of :class:`Episode`, ``episodes_per_task`` of each task; the same arguments give the same episodes.
+class Words(NamedTuple):
+    """What is true of one frame of a demonstration; see :mod:`vlactl.tabletop.captions`."""
 
-    ``noise`` is the standard deviation of what is added to a disturbed action; ``look`` draws the images_KYXC of a
-    world. Raises :class:`UsageError` for a task that the expert fails ``HOPELESS`` times in a row.
+    frame: int
+    kind: str
+    question: str
+    answer: str
+
+
+class Demonstration(NamedTuple):
+    """An episode and what was said about some of its frames, in their order."""
+
+    episode: Episode
+    words: list[Words]
+
+
+class Demonstrations:
+    """An iterable of :class:`Demonstration`: as many of each task as ``quota`` says.
+
+    The same arguments give the same episodes, whatever ``world`` did before.  ``noise`` is the standard deviation of
+    what is added to a disturbed action; ``draw`` makes images_TKYXC of the poses of T frames, once for each episode;
+    ``pairs`` things are said about each episode, which changes nothing else.
+    Raises :class:`UsageError` for a task that the expert fails ``HOPELESS`` times in a row, or that cannot be begun.
     """
 
-    def __init__(self, embodiment: str, scene: str, tasks: Sequence[str], episodes_per_task: int, seed: int,
-                 noise: float, look: Callable[[World], np.ndarray]) -> None:
-        self.world, self.look, self.noise = World(embodiment, scene), look, noise
-        self.tasks, self.target, self.seed = {name: TASKS[name] for name in tasks}, episodes_per_task, seed
-        self.kept: Counter[str] = Counter()
+    def __init__(self, world: World, quota: Mapping[str, int], *, seed: Sequence[int], noise: float,
+                 draw: Callable[[Poses], np.ndarray], pairs: int = 0) -> None:
+        self.world, self.draw, self.noise, self.pairs = world, draw, noise, pairs
+        self.quota, self.seed = dict(quota), tuple(seed)
+        self.left: Counter[str] = Counter()
+        """Demonstrations still to make, by task."""
         self.dropped: Counter[str] = Counter()
-        """Attempts kept and dropped so far, by task."""
+        """Attempts that failed so far, by task."""
+        self._in_a_row: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return self.target * len(self.tasks)
+        return sum(self.quota.values())
 
-    def __iter__(self) -> Iterator[Episode]:
-        rng = np.random.default_rng(self.seed)
-        self.kept, self.dropped, in_a_row = Counter(), Counter(), Counter[str]()
-        while any(self._wanted(task) for task in self.tasks):
-            state = feasible_start([task for name, task in self.tasks.items() if self._wanted(name)], rng)
-            self.world.reset(state, int(rng.integers(2**31)))
-            used: set[int] = set()
-            while len(used) < CHAIN and (choice := self._next(state, used, rng)) is not None:
-                episode = self._attempt(choice, rng)
-                if episode is None:
-                    self.dropped[choice.name] += 1
-                    in_a_row[choice.name] += 1
-                    self._refuse_hopeless(choice.name, in_a_row[choice.name])
-                    break
-                in_a_row[choice.name] = 0
-                if self._wanted(choice.name):
-                    self.kept[choice.name] += 1
-                    yield episode
-                state, used = after(state, choice) or state, used | {choice.category}
+    def __iter__(self) -> Iterator[Demonstration]:
+        rng, speaker = (np.random.default_rng([*self.seed, stream]) for stream in (0, 1))
+        self.left, self.dropped = +Counter(self.quota), Counter()
+        self._in_a_row.clear()
+        while self.left:
+            yield from self._chain(rng, speaker)
 
-    def _wanted(self, task: str) -> int:
-        return self.target - self.kept[task]
+    def _chain(self, rng: np.random.Generator, speaker: np.random.Generator) -> Iterator[Demonstration]:
+        """The demonstrations of up to CHAIN tasks; one that fails ends the chain.  Tasks of which no more are wanted
+        are done where one that is needs them, but nobody looks."""
+        target = _chosen(self.left, rng)
+        if not (nearest := beginnings(target)):
+            raise UsageError(f"nothing leads to the task {target}", where="tabletop demonstrations")
+        state, ways = nearest[rng.integers(len(nearest))]
+        way = [*ways[rng.integers(len(ways))], target]
+        self.world.reset(state, int(rng.integers(2**31)))
+        used: set[int] = set()
+        for _ in range(CHAIN):
+            name = way.pop(0) if way else self._next(state, used, rng)
+            if name is None:
+                return
+            take = _Take(self.pairs, speaker) if name in self.left else None
+            if not self._attempt(TASKS[name], rng, take):
+                return
+            if take is not None:
+                self.left = self.left - Counter([name])
+                yield take.finish(TASKS[name], self.world, self.draw, rng)
+            state, used = after(state, TASKS[name]) or state, used | {TASKS[name].category}
 
-    def _next(self, state: dict, used: set[int], rng: np.random.Generator) -> Task | None:
-        """A feasible task of an unused category, the rarer so far the likelier; None when there is nothing to go on
-        with."""
-        tasks = feasible(state, [task for task in self.tasks.values() if task.category not in used])
-        if not tasks:
-            return None
-        # complete tasks still happen now and then: they lead to states in which others begin
-        weights = np.array([max(self._wanted(task.name), 0) / self.target + 0.02 for task in tasks])
-        return tasks[rng.choice(len(tasks), p=weights / weights.sum())]
+    def _next(self, state: dict, used: set[int], rng: np.random.Generator) -> str | None:
+        """A wanted task of an unused category; None where there is none, because setting the desk anew takes less time
+        than doing what nobody wants."""
+        tasks = feasible(state, [TASKS[name] for name in self.left])
+        wanted = {task.name: self.left[task.name] for task in tasks if task.category not in used}
+        return _chosen(wanted, rng) if wanted else None
 
-    def _attempt(self, task: Task, rng: np.random.Generator) -> Episode | None:
-        """Let the expert try; None if it did not succeed in MAX_STEPS."""
+    def _attempt(self, task: Task, rng: np.random.Generator, take: _Take | None) -> bool:
+        """Let the expert try; whether it succeeded within LONGEST_S.  Failures are counted."""
         world, before, expert = self.world, self.world.snapshot(), Expert(self.world, task.name)
-        images, states, actions = [], [], []
-        for _ in range(MAX_STEPS):
+        for _ in range(round(LONGEST_S * SUBSTEP_HZ / world.action_repeat)):
             action = expert.act()
-            images.append(self.look(world))
-            states.append(world.state())
-            actions.append(action)
+            if take is not None:
+                take.add(world, action)
             world.step(self._disturbed(action, rng))
             if world.succeeded(task.name, before):
-                return Episode(task=task.name, instruction=task.train[rng.integers(len(task.train))],
-                               embodiment=world.embodiment.name, images_TKYXC=np.stack(images),
-                               states_TS=np.stack(states), actions_TA=np.stack(actions))
-        return None
+                self._in_a_row[task.name] = 0
+                return True
+        self.dropped[task.name] += 1
+        self._in_a_row[task.name] += 1
+        if self._in_a_row[task.name] >= HOPELESS:
+            raise UsageError(f"the expert failed {HOPELESS} times in a row at {task.name}",
+                             where=f"{world.embodiment.name}, scene {world.layout.name}, noise {self.noise}",
+                             remedy="record with less noise, or without this task")
+        return False
 
     def _disturbed(self, action_A: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() >= NOISY_FRACTION:
@@ -103,19 +134,44 @@ class Demonstrations:
         executed_A[5] += rng.normal(0, ROTATION_SHARE * self.noise)
         return np.clip(executed_A, -1, 1)
 
-    def _refuse_hopeless(self, task: str, failures: int) -> None:
-        if failures >= HOPELESS:
-            raise UsageError(f"the expert failed {failures} times in a row at {task}",
-                             where=f"{self.world.embodiment.name}, scene {self.world.layout.name}, noise {self.noise}",
-                             remedy="record with less noise, or without this task")
+
+class _Take:
+    """What is kept of one attempt while it lasts.  Poses, not pictures: they are drawn when it has succeeded, together.
+    """
+
+    def __init__(self, pairs: int, speaker: np.random.Generator) -> None:
+        self._speaker = speaker
+        self._poses: list[Poses] = []
+        self._states, self._robot, self._scene, self._actions = [], [], [], []
+        self._words: list[Words | None] = [None] * pairs
+
+    def add(self, world: World, action_A: np.ndarray) -> None:
+        frame = len(self._actions)
+        self._poses.append(Poses(*(array.copy() for array in world.poses())))
+        self._states.append(world.state())
+        self._robot.append(world.robot_state())
+        self._scene.append(world.scene_state())
+        self._actions.append(action_A)
+        # reservoir sampling: however long the episode becomes, each word is about a frame drawn evenly from all of it
+        for place in range(len(self._words)):
+            if self._speaker.random() * (frame + 1) < 1:
+                [said] = pairs(world, self._speaker, 1)
+                self._words[place] = Words(frame, said.kind, said.question, said.answer)
+
+    def finish(self, task: Task, world: World, draw: Callable[[Poses], np.ndarray], rng: np.random.Generator
+               ) -> Demonstration:
+        """The demonstration, with an instruction drawn from the task's training phrasings."""
+        poses = Poses(*(np.concatenate(arrays) for arrays in zip(*self._poses, strict=True)))
+        episode = Episode(task=task.name, instruction=task.train[rng.integers(len(task.train))],
+                          embodiment=world.embodiment.name, images_TKYXC=draw(poses),
+                          states_TS=np.stack(self._states), actions_TA=np.stack(self._actions),
+                          robot_TR=np.array(self._robot, np.float32), scene_TD=np.array(self._scene, np.float32),
+                          scene=world.layout.name)
+        return Demonstration(episode, sorted(words for words in self._words if words is not None))
 
 
-def feasible(state: dict, tasks: Sequence[Task]) -> list[Task]:
-    """Those of ``tasks`` that can be asked in a symbolic state."""
-    return [task for task in tasks if after(state, task) is not None]
-
-
-def feasible_start(tasks: Sequence[Task], rng: np.random.Generator) -> dict:
-    """A random start state in which at least one of ``tasks`` can be asked."""
-    states = [state for state in start_states() if feasible(state, tasks)]
-    return states[rng.integers(len(states))]
+def _chosen(weights: Mapping[str, int], rng: np.random.Generator) -> str:
+    """A name, the heavier the likelier."""
+    names = sorted(weights)
+    heavy = np.array([weights[name] for name in names], float)
+    return names[rng.choice(len(names), p=heavy / heavy.sum())]
