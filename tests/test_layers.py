@@ -29,6 +29,7 @@ SCIENCE = {
     "tabletop",
     "strategies",
     "video",
+    "panels",
 }
 """Rooms that never import orchestration."""
 GROUND = {"errors", "registry", "spaces", "identity"}
@@ -132,7 +133,9 @@ def test_science_keeps_its_own_order(path: Path) -> None:
     {benchmarks, policy} < rollout.  Kitchens only: a menu's lazy ``build`` is a door, not a dependency."""
     below = {
         "episodes": set(),
-        "tabletop": {"episodes"},
+        "tabletop": {"episodes", "panels"},
+        "panels": set(),
+        "video": {"panels"},
         "actions": {"episodes"},
         "backbones": set(),
         "formulations": {"backbones", "actions", "windows"},
