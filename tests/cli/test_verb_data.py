@@ -104,7 +104,7 @@ def test_recording_writes_what_can_be_shown_and_says_when_it_is_complete(vlactl,
 
 def test_an_interrupted_recording_goes_on_with_the_same_command(tmp_path):
     folder = tmp_path / "own"
-    words = ["data", "record", *SMALL, "--episodes", 128, "--workers", 2, "-o", folder, "--json"]
+    words = ["data", "record", *SMALL, "--episodes", 512, "--workers", 2, "-o", folder, "--json"]
     command = [sys.executable, "-m", "vlactl", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as first:
@@ -117,8 +117,8 @@ def test_an_interrupted_recording_goes_on_with_the_same_command(tmp_path):
         first.communicate()
     assert first.returncode == ExitCode.INTERRUPTED
     kept = len(list(folder.glob("units/?????")))
-    assert 0 < kept < 4
+    assert 0 < kept < 16
     lines = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
     documents = [json.loads(line) for line in lines]
-    assert documents[-2]["episodes"] == 128
+    assert documents[-2]["episodes"] == 512
     assert documents[-1] == {"type": "exit", "code": 0}
