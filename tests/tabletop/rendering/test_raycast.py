@@ -219,3 +219,28 @@ def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(UsageError, match="not a primitive"):
         Raycast(mujoco.MjModel.from_xml_string(mesh.format(alpha=1)), image_px=8, cameras=("c",))
     Raycast(mujoco.MjModel.from_xml_string(mesh.format(alpha=0)), image_px=8, cameras=("c",))
+
+
+@pytest.mark.parametrize("axes", ["1 0 0 0 1 0", "1 0 0 0 0 1", "0 1 0 0 0 1", "0 -1 0 1 0 0"])
+@pytest.mark.parametrize("kind", ["box", "cylinder", "capsule", "sphere", "ellipsoid"])
+def test_rays_exactly_along_a_face_meet_what_their_neighbours_meet(axes, kind):
+    """An odd number of pixels has a middle row and column whose rays have no part along an axis of the thing: divisions
+    by zero once became places in memory."""
+    model = mujoco.MjModel.from_xml_string(f"""<mujoco><size nuser_geom="1"/><worldbody>
+        <light directional="true" dir="-0.3 0.2 -1"/>
+        <geom name="ground" type="plane" size="2 2 0.1" pos="0 0 -0.6" rgba="0 0.5 0 1" user="2"/>
+        <geom type="{kind}" size="0.3 0.3 0.3" rgba="0.5 0 0 1" user="1"/>
+        <body pos="0.04 0.06 0.02"><joint type="slide"/><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/>
+        <camera name="straight" pos="0 0 0" xyaxes="{axes}" fovy="70"/></body></worldbody></mujoco>""")
+    data = mujoco.MjData(model)
+    x, y = (np.array([float(number) for number in axes.split()][at:at + 3]) for at in (0, 3))
+    for away in (0.9, 0.31, 0.3, 0.1, -0.2):  # outside, on and inside the thing
+        model.body_pos[1] = [0.04, 0.06, 0.02] + away * np.cross(x, y)
+        mujoco.mj_forward(model, data)
+        for side in (33, 47):
+            drawn = renderer(model=model, cameras=("straight",), image_px=side).render([data])[0, 0].astype(int)
+            thing_YX = drawn[..., 0] > drawn[..., 1]
+            if away == 0.9:
+                met_YX = seen_by_mujoco(data, "straight", side, model) == 1
+                assert (thing_YX == met_YX).mean() > 0.995
+                assert (thing_YX == met_YX)[side // 2, side // 2]

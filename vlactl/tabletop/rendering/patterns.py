@@ -17,6 +17,8 @@ SIDE, LEVELS = 128, 6
 :func:`.shading.meet_texture` takes as many steps, less one."""
 TEXEL_M = 0.004
 """So a pattern repeats every 51 cm."""
+TABLE = 2**15
+"""Numbers in a texture's table, a power of two that all levels fit in: see ``shading.PLACES``."""
 TURN = 2 * np.pi
 
 Pattern = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -100,6 +102,7 @@ def levels(pattern: Pattern) -> np.ndarray:
 
 
 def tables() -> np.ndarray:
-    """All textures by their index, (T, Q) uint8; the first, ``plain``, is never looked up."""
+    """All textures by their index, (T, TABLE) uint8; the first, ``plain``, is never looked up."""
     plain = levels(lambda x, y: np.ones_like(x))
-    return np.stack([levels(PATTERNS[name]) if name in PATTERNS else plain for name in TEXTURES])
+    found = np.stack([levels(PATTERNS[name]) if name in PATTERNS else plain for name in TEXTURES])
+    return np.pad(found, ((0, 0), (0, TABLE - found.shape[1])))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vlactl.tabletop.rendering.patterns import SIDE, TEXEL_M
+from vlactl.tabletop.rendering.patterns import SIDE, TABLE, TEXEL_M
 from vlactl.tabletop.rendering.visibility import (
     BOX,
     CYLINDER,
@@ -43,6 +43,9 @@ SHADOW_BIAS_M, SLANT_BIAS_TEXELS = F(0.003), F(1.6)
 edge, 2 texels at no weight, times the sine of the angle with the light."""
 SOFT = F(1 / 9)
 """The 4 x 4 taps of a soft shadow weigh 3 x 3 texels in all."""
+PLACES = np.uint64(TABLE - 1)
+"""Where to look is computed in floating point: masked with this it lies in the table, whatever it was.  Tables of
+texels and shadow maps are that long."""
 NEXT = np.uint64(1)
 """Unsigned indices need no test for a negative one."""
 GLOW, GLOW_EDGE = F(0.75), F(0.35)
@@ -190,7 +193,7 @@ def taps(shadow_YX, place, fraction, depth):
 @inlined
 def light_arriving(shadow_YX, size, place, u, v, depth):
     """Fraction of the light, 0 .. 1, that passes 4 x 4 texels from ``place`` on; u, v: where between the inner four."""
-    first, row = np.uint64(np.int64(place)), np.uint64(size)
+    first, row = np.uint64(np.int64(place)) & PLACES, np.uint64(size)
     second, third, last = first + row, first + row + row, first + row + row + row
     nearest, farthest = FAR, -FAR  # of all 16: between a few of them a thin shadow would fall through
     for i in range(4):
@@ -236,10 +239,10 @@ def fade(count, texture, patterns_TQ, shadow_px, shadow_YX, work_W):
     if texture > 0:
         pattern_Q = patterns_TQ[texture]
         for i in range(count):
-            work_W[UPPER + i] = F(pattern_Q[np.uint64(np.int64(work_W[UPPER + i]))])
-            work_W[UPPER_RIGHT + i] = F(pattern_Q[np.uint64(np.int64(work_W[UPPER_RIGHT + i]))])
-            work_W[LOWER + i] = F(pattern_Q[np.uint64(np.int64(work_W[LOWER + i]))])
-            work_W[LOWER_RIGHT + i] = F(pattern_Q[np.uint64(np.int64(work_W[LOWER_RIGHT + i]))])
+            work_W[UPPER + i] = F(pattern_Q[np.uint64(np.int64(work_W[UPPER + i])) & PLACES])
+            work_W[UPPER_RIGHT + i] = F(pattern_Q[np.uint64(np.int64(work_W[UPPER_RIGHT + i])) & PLACES])
+            work_W[LOWER + i] = F(pattern_Q[np.uint64(np.int64(work_W[LOWER + i])) & PLACES])
+            work_W[LOWER_RIGHT + i] = F(pattern_Q[np.uint64(np.int64(work_W[LOWER_RIGHT + i])) & PLACES])
 
 
 @kernel

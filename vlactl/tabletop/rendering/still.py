@@ -6,7 +6,7 @@ import numpy as np
 
 from vlactl.tabletop.rendering import raycaster
 from vlactl.tabletop.rendering.raycaster import Scene, Scratch, Still, render_worlds
-from vlactl.tabletop.rendering.shading import CHUNK, WORK
+from vlactl.tabletop.rendering.shading import CHUNK, PLACES, WORK
 from vlactl.tabletop.rendering.visibility import BLOCK, FAR, LANES, TILE
 
 
@@ -15,12 +15,18 @@ def padded(rays: int) -> int:
     return rays * -(-rays // LANES) * BLOCK
 
 
+def shadow_texels(shadow_px: int) -> int:
+    """Length of a shadow map of ``shadow_px`` texels a side: as far as a masked place with its 4 x 4 taps goes."""
+    assert shadow_px**2 <= int(PLACES) + 1, shadow_px
+    return int(PLACES) + 1 + 4 * shadow_px if shadow_px else 0
+
+
 def scratch(shapes_GP: np.ndarray, rays: int, shadow_px: int) -> Scratch:
     """Working memory of one thread for views of at most ``rays`` x ``rays`` rays."""
     tiles, geoms = shadow_px // TILE, len(shapes_GP)
     return Scratch(
         geoms_GP=shapes_GP.copy(), camera_P=np.zeros(raycaster.CAMERA_FLOATS, np.float32),
-        light_Q=np.zeros(padded(shadow_px), np.float32), shadow_YX=np.zeros(shadow_px**2, np.float32),
+        light_Q=np.zeros(padded(shadow_px), np.float32), shadow_YX=np.zeros(shadow_texels(shadow_px), np.float32),
         touched_B=np.zeros(tiles * (shadow_px // LANES), np.uint8), untracked_B=np.zeros(0, np.uint8),
         nearer_M=np.zeros(tiles**2, np.uint8), moved_M=np.zeros(tiles**2, np.uint8),
         drawn_B=np.zeros(-(-rays // TILE) * -(-rays // LANES), np.uint8),
@@ -33,7 +39,7 @@ def scratch(shapes_GP: np.ndarray, rays: int, shadow_px: int) -> Scratch:
 def draw_still(scene: Scene, shadow_px: int, memory: Scratch) -> Still:
     """Draw world 0 of ``scene`` without what moves: by ordinary calls that know no fixed camera, one at a time."""
     sources = len(memory.moved_M) + len(memory.recolored_G)
-    nothing = Still(light_Q=np.full(padded(shadow_px), FAR), shadow_YX=np.full(shadow_px**2, FAR),
+    nothing = Still(light_Q=np.full(padded(shadow_px), FAR), shadow_YX=np.full(shadow_texels(shadow_px), FAR),
                     seen_Q=np.empty(0, np.float32), rays_YX=np.empty(0, np.int32),
                     begin_KS=np.zeros((len(scene.views_KI), sources + 1), np.int64), blocks_I=np.empty(0, np.int32),
                     colors_GC=scene.colors_NGC[0])

@@ -25,6 +25,9 @@ from making vectors."""
 F = np.float32
 FAR = F(1e9)
 NEAR_M = F(0.01)
+LEAST = F(1e-9)
+"""A ray's direction is no nearer to the plane of a face than this: the kernels are compiled for finite numbers only,
+and what a division by zero gave would be taken for a place in memory later."""
 ZERO, ONE, HALF = F(0), F(1), F(0.5)
 NOTHING = F(-1)
 """The geom of a ray that meets none."""
@@ -67,6 +70,12 @@ def components(a, x, y, z):
 
 
 @inlined
+def slope(value):
+    """``value``, or LEAST where it is next to nothing: what one can divide by."""
+    return value if abs(value) > LEAST else LEAST
+
+
+@inlined
 def half_extent(kind, size):
     """Half sides of the box around a geom, in its own frame."""
     if kind == SPHERE:
@@ -93,6 +102,12 @@ def firstof(half, corner):
             half[2] if corner & 4 else -half[2])
 
 
+@inlined
+def pixel_within(value, most):
+    """A whole pixel 0 .. ``most``; twice bounded, because an integer of a number that is none can be anything."""
+    return max(0, min(most, int(max(ZERO, min(F(most), value)))))
+
+
 @kernel
 def screen_bounds(half, eye, right, up, back, focal, orthographic, height, width):
     """Half-open pixel ranges x0, x1, y0, y1 that hold a box; the camera is given in the box's frame."""
@@ -115,9 +130,8 @@ def screen_bounds(half, eye, right, up, back, focal, orthographic, height, width
     if left > rightmost:
         return 0, 0, 0, 0
     middle_x, middle_y = F(width) * HALF, F(height) * HALF
-    most_x, most_y = F(width), F(height)
-    return (int(max(ZERO, min(most_x, left + middle_x - ONE))), int(max(ZERO, min(most_x, rightmost + middle_x + ONE))),
-            int(max(ZERO, min(most_y, top + middle_y - ONE))), int(max(ZERO, min(most_y, bottom + middle_y + ONE))))
+    return (pixel_within(left + middle_x - ONE, width), pixel_within(rightmost + middle_x + ONE, width),
+            pixel_within(top + middle_y - ONE, height), pixel_within(bottom + middle_y + ONE, height))
 
 
 @kernel
@@ -134,7 +148,7 @@ def box_area(half, fan, area, geom, seen_Q):
             for lane in range(LANES):
                 x, q = F(b * LANES) + F(lane), base + np.uint64(lane)
                 p, d = along(origin, fan[1], x), along(ray, fan[4], x)
-                ix, iy, iz = ONE / d[0], ONE / d[1], ONE / d[2]
+                ix, iy, iz = ONE / slope(d[0]), ONE / slope(d[1]), ONE / slope(d[2])
                 kx, ky, kz = abs(ix) * half[0], abs(iy) * half[1], abs(iz) * half[2]
                 cx, cy, cz = -p[0] * ix, -p[1] * iy, -p[2] * iz
                 enter = max(max(cx - kx, cy - ky), cz - kz)
@@ -188,7 +202,7 @@ def tube_area(radius, half_length, capped, fan, area, geom, seen_Q):
                     t = (-h2 - np.sqrt(max(root2, ZERO))) / a2
                     on_end = root2 > ZERO
                 else:  # the flat end that faces the ray
-                    t = ((half_length if d[2] < ZERO else -half_length) - p[2]) / d[2]
+                    t = ((half_length if d[2] < ZERO else -half_length) - p[2]) / slope(d[2])
                     ex, ey = p[0] + t * d[0], p[1] + t * d[1]
                     on_end = ex * ex + ey * ey <= r2
                 t = side if on_side else t
@@ -208,7 +222,7 @@ def plane_area(half, fan, area, geom, seen_Q):
             for lane in range(LANES):
                 x, q = F(b * LANES) + F(lane), base + np.uint64(lane)
                 p, d = along(origin, fan[1], x), along(ray, fan[4], x)
-                t = -p[2] / d[2]
+                t = -p[2] / slope(d[2])
                 inside = (abs(p[0] + t * d[0]) <= half_x) & (abs(p[1] + t * d[1]) <= half_y)
                 hit = (d[2] < ZERO) & inside & (t > NEAR_M) & (t < seen_Q[q])
                 seen_Q[q] = t if hit else seen_Q[q]
