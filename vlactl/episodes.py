@@ -23,7 +23,8 @@ class Episode:
     states_TS: np.ndarray
     """float32, proprioception in the units of the source's observation space."""
     actions_TA: np.ndarray
-    """float32 in [-1, 1]: what was commanded at each control step, in the source's action space."""
+    """float32 in [-1, 1], in the source's action space: the teacher's action at each control step; what was executed
+    may have been disturbed."""
     robot_TR: np.ndarray | None = None
     """float32 (T, 15), CALVIN's ``robot_obs``, from simulators that know it."""
     scene_TD: np.ndarray | None = None

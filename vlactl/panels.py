@@ -50,7 +50,7 @@ class Caption:
 def beside(images: Sequence[np.ndarray], facts: Sequence[Fact] = ()) -> np.ndarray:
     """The first image large, the others half as wide in a column beside it, ``facts`` in what is left of the column.
 
-    Images are (Y, X, 3) uint8; the sides of what is returned are even.  Three or more others leave no room for facts.
+    Images are (Y, X, 3) uint8; the sides of what is returned are even.  Two or more others leave no room for facts.
     """
     from PIL import Image, ImageDraw
 

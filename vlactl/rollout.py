@@ -317,7 +317,17 @@ class _Loop:
 
     def _show(self, attempt: Attempt, success: bool | None = None) -> None:
         if attempt.watcher is not None:
-            _simulate(attempt.watcher.see, attempt, success)
+            self._watch(attempt, attempt.watcher.see, attempt, success)
+
+    def _watch(self, attempt: Attempt, call: Callable[..., Any], *arguments: Any) -> None:
+        """Show something, or end the show; a film that cannot be written is given up, and costs no score."""
+        try:
+            call(*arguments)
+        except VlactlError:  # whoever watched has closed the window
+            raise
+        except Exception:
+            LOG.warning("episode %s is filmed no further", attempt.spec.key, exc_info=True)
+            attempt.watcher = None
 
     def _lose(self, attempt: Attempt, lost: SimulationLost) -> Rollout:
         LOG.warning("episode %s: the simulator raised", attempt.spec.key, exc_info=lost)
@@ -328,7 +338,7 @@ class _Loop:
         del self.running[attempt.slot]
         self.idle[attempt.slot] = simulation
         if attempt.watcher is not None:
-            attempt.watcher.close()
+            self._watch(attempt, attempt.watcher.close)
 
 
 def _simulate(call: Callable[..., Any], *arguments: Any) -> Any:

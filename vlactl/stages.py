@@ -66,7 +66,7 @@ class Heartbeat:
     def __init__(self, path: Path, *, writes: bool) -> None:
         self.path, self.writes = path, writes
         self._started = time.monotonic()
-        self._first: tuple[float, float] | None = None
+        self._first: tuple[float, float, str] | None = None
         self._last = -HEARTBEAT_S
 
     def __call__(self, done: float, total: float | None, unit: str = "", **numbers: Any) -> None:
@@ -74,10 +74,11 @@ class Heartbeat:
         if not self.writes or (now - self._last < HEARTBEAT_S and done != total):
             return
         self._last = now
-        self._first = self._first or (now, done)
+        if self._first is None or self._first[2] != unit:  # another unit is another piece of work
+            self._first = (now, done, unit)
         document = {"done": done, "total": total, "unit": unit, "time": time.time(),
                     "elapsed_s": round(now - self._started, 3), **numbers}
-        since, begun = self._first
+        since, begun, _ = self._first
         if total and "eta_s" not in numbers and done > begun:
             document["eta_s"] = round((now - since) / (done - begun) * (total - done), 1)
         replace_text(self.path, json.dumps(document))

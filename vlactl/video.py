@@ -91,7 +91,7 @@ class Film:
             raise UsageError("no film can be written to a file of this kind", where=str(path),
                              expected="a name that ends in " + " or ".join(kinds))
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.rate_hz, self.pictures = path, rate_hz, 0
+        self.path, self.rate_hz, self.pictures, self._closed = path, rate_hz, 0, False
         self._partial = path.with_name(f".{path.name}.partial")
         self._encoder = kinds[path.suffix.lower()](self._partial, rate_hz)
 
@@ -101,7 +101,10 @@ class Film:
         self._encoder.add(picture_YXC, 1 + round(HOLD_S * self.rate_hz) if hold else 1)
 
     def close(self) -> None:
-        """Write what is left and give the file its name; without pictures there is no file."""
+        """Write what is left and give the file its name; without pictures there is no file.  Once is enough."""
+        if self._closed:
+            return
+        self._closed = True
         self._encoder.close()
         if self.pictures:
             self._partial.replace(self.path)

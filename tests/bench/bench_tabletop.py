@@ -139,7 +139,7 @@ def two_cores(count: int, seconds: float) -> None:
         one = stepping(begun(count, 1), size)
         two = stepping(begun(count, 1, threads=2), size, threads=2)
         pairs = [(rate(one, count, seconds / 3), rate(two, count, seconds / 3)) for _ in range(5)]
-        ratio = max(both.wall / alone.wall for alone, both in pairs)
+        ratio = float(np.median([both.wall / alone.wall for alone, both in pairs]))
         more = np.median([alone.cpu / both.cpu for alone, both in pairs]) - 1
         busy = os.getloadavg()[0] > BUSY
         verdict = f"not judged, load {os.getloadavg()[0]:.1f}" if busy else "ok" if ratio >= SPEEDUP else "MISSED"

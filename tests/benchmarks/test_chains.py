@@ -104,7 +104,7 @@ def test_a_list_of_an_unknown_suite_is_not_written() -> None:
 
 def test_another_count_is_another_list_and_too_many_are_refused() -> None:
     few = chains.generate(table("core"), 192)
-    assert Counter(tuple(state.values()) for state, _ in few).total() == 192
+    assert set(Counter(tuple(state.values()) for state, _ in few).values()) == {1}
     assert few != list(chains.frozen("core")[:192])
     with pytest.raises(UsageError, match="legal chains of 5 start from"):
         chains.generate(table("furniture"))

@@ -107,7 +107,10 @@ def test_an_interrupted_recording_goes_on_with_the_same_command(tmp_path):
     words = ["data", "record", *SMALL, "--episodes", 512, "--workers", 2, "-o", folder, "--json"]
     command = [sys.executable, "-m", "vlactl", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as first:
+    def listen() -> None:  # a shell that put us in the background lets its children ignore interrupts
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, preexec_fn=listen) as first:
         until = time.monotonic() + 60
         while not list(folder.glob("units/?????")):
             assert first.poll() is None

@@ -10,10 +10,12 @@ import mujoco
 import numpy as np
 import pytest
 
-from vlactl.tabletop.captions import Fact, Pair, facts, pairs
+from vlactl.tabletop.captions import DRAWER, Fact, Pair, facts, pairs
 from vlactl.tabletop.expert import Expert
+from vlactl.tabletop.goals import in_drawer
 from vlactl.tabletop.layouts import BAY_FRONT_M, DRAWER_OPEN_M, TABLE_Z_M
 from vlactl.tabletop.phrasings import COLOURS
+from vlactl.tabletop.rehearsal import perform, route
 from vlactl.tabletop.tasks import start_states
 from vlactl.tabletop.world import World
 
@@ -210,3 +212,22 @@ def test_blocks_of_other_colours_are_called_by_them() -> None:
              for word in re.findall(r"\w+", text)}
     assert {"white", "purple", "green"} <= words
     assert not words & set(COLOURS)
+
+
+@pytest.mark.parametrize("task", ["place_in_drawer", "lift_red_block_drawer"])
+def test_a_block_on_its_way_through_the_drawer_is_not_said_to_be_elsewhere(task):
+    world, way, passed = World("panda"), route(task), 0
+    world.reset(way.start, 0)
+    assert all(perform(world, name) for name in way.before)
+
+    def watch():
+        nonlocal passed
+        inside = [c for c in COLOURS if in_drawer(world.snapshot().blocks_m[f"{c}_block"])]
+        passed += bool(inside)
+        said = {fact.ask: fact.value for fact in facts(world)}
+        for colour in inside:
+            assert said.get(f"where is the {colour} block?", DRAWER) == DRAWER
+            assert "empty" not in " ".join(fact.say for fact in facts(world))
+
+    assert perform(world, task, watch)
+    assert passed

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import mujoco
 import numpy as np
 import pytest
 
 from vlactl.tabletop.goals import in_drawer, in_slider, on_table, reached
 from vlactl.tabletop.layouts import BAY_Y_M
-from vlactl.tabletop.tasks import BLOCKS, TASKS
-from vlactl.tabletop.world import Snapshot
+from vlactl.tabletop.tasks import BLOCKS, TASKS, start_states
+from vlactl.tabletop.world import Snapshot, World
 
 DESK, HELD, STACKED, DRAWER = (frozenset({name}) for name in ("desk", "robot", "block", "drawer"))
 AWAY = {"red_block": (-0.2, -0.2, 0.485), "blue_block": (0.2, -0.2, 0.485), "pink_block": (0.2, -0.05, 0.49)}
@@ -138,6 +139,9 @@ ANY_BLOCK = [
     ("unstack_block", STACK, block("red_block", *BAY), False),
     ("unstack_block", REST, block("red_block"), False),
     ("unstack_block", HAND, block("red_block"), False),
+    ("place_in_slider", HAND, block("red_block", 0.36, BAY_Y_M), False),
+    ("place_in_slider", replace(HAND, door_x_m=0.1), replace(block("red_block", 0.36, BAY_Y_M), door_x_m=0.1), True),
+    ("lift_red_block_slider", block("red_block", 0.36, BAY_Y_M), block("red_block", 0.36, BAY_Y_M, 0.55, HELD), False),
     ("push_into_drawer", REST, block("pink_block", *IN_DRAWER, touching=DRAWER), True),
     ("push_into_drawer", block("pink_block", touching=DESK | HELD), block("pink_block", *IN_DRAWER, touching=DRAWER),
      True),
@@ -167,3 +171,19 @@ def test_nothing_is_done_where_nothing_changed(task: str, state: Snapshot) -> No
 def test_a_block_is_at_one_place_at_most() -> None:
     for x, y, z in np.random.default_rng(0).uniform([-0.4, -0.6, 0.0], [0.4, 0.3, 0.7], (4000, 3)):
         assert on_table([x, y, z]) + in_slider([x, y, z]) + in_drawer([x, y, z]) <= 1
+
+
+def test_a_block_on_the_handle_is_not_in_the_drawer() -> None:
+    world = World("panda")
+    world.reset(next(state for state in start_states() if state["drawer"] == "open"), 0)
+    handle = world.data.geom_xpos[world.model.geom("drawer_handle").id]
+    inside, found = [world.layout.drawer_x_m, -0.37, 0.38], []
+    for at, rest in ((handle + np.array([0, 0, 0.04]), "furniture"), (inside, "drawer")):
+        address = world.model.joint("red_block").qposadr[0]
+        world.data.qpos[address:address + 7] = [*at, 1, 0, 0, 0]
+        world.data.qvel[:] = 0
+        mujoco.mj_forward(world.model, world.data)
+        world.step(np.array([0, 0, 0, 0, 0, 0, 1.0]))
+        assert rest in world.snapshot().touching["red_block"]
+        found.append(world.succeeded("place_in_drawer", HAND))
+    assert found == [False, True]

@@ -12,6 +12,7 @@ from vlactl.tabletop.layouts import (
     BAY_FRONT_M,
     BLOCK_HALF_M,
     DESK_FRONT_M,
+    DOOR_HALF_M,
     DRAWER_FLOOR_M,
     LAYOUTS,
     SLIDER_RANGE_M,
@@ -74,9 +75,8 @@ def test_blocks_start_on_the_desk_apart_and_clear_of_furniture(desk: Layout) -> 
 
 
 def test_the_door_covers_a_bay_and_leaves_the_other() -> None:
-    half = 0.14
-    assert SLIDER_SIDE_M["right"] + half > SLIDER_SIDE_M["right"] + REACH_M
-    assert SLIDER_SIDE_M["left"] + half < SLIDER_SIDE_M["right"] - REACH_M
+    assert DOOR_HALF_M > REACH_M
+    assert SLIDER_SIDE_M["left"] + DOOR_HALF_M < SLIDER_SIDE_M["right"] - REACH_M
     assert SLIDER_SIDE_M["right"] < SLIDER_RANGE_M
 
 

@@ -109,7 +109,7 @@ class Tabletop(BenchmarkSpec):
     """Which named suite of tasks the chains are made of (``vlactl list suites``)."""
     chains: int = Field(default=50, ge=1, le=1000)
     """How many of the 1000 frozen chains to attempt: the first ones of the list."""
-    action_repeat: int = Field(default=3, ge=1, le=12)
+    action_repeat: int = Field(default=3, ge=1, le=12, strict=True)
     """How often an action is repeated at 30 Hz: 3 is control at 10 Hz; CALVIN's own rate is 1."""
     steps_per_task: int = Field(default=120, ge=1)
     """Control steps allowed for each task; left out, CALVIN's 12 s: 360 at 30 Hz, 120 at 10 Hz."""

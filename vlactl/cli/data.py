@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Record, convert and inspect demonstrations.", rich_markup_mode="rich")
 app.command("convert")(convert)
 
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder to write: new, empty, or one to go on with.", show_default=False)
-]
-Format = Annotated[str, typer.Argument(metavar="[FORMAT]", help="Which source (vlactl list formats).")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write: new, empty, or one to go on with.")]
+Format = Annotated[str, typer.Argument(metavar="FORMAT", help="Which source (vlactl list formats).")]
 Scenes = Annotated[
     str | None, typer.Option(metavar="LETTERS", help="Desks to record at, such as ABC.", show_default=False)
 ]
@@ -155,8 +153,8 @@ def facts(episodes: RecordedEpisodes, about: Mapping[str, Any]) -> Iterator[str]
 
 @app.command("record")
 def record(
-    output: Output,
     format: Format = "tabletop",
+    output: Output = Path("demonstrations"),
     scenes: Scenes = None,
     episodes: Episodes = None,
     embodiment: Embodiment = None,
@@ -216,7 +214,7 @@ def outcome(output: Path, summary: Mapping[str, Any], complete: bool) -> Iterato
     """Lines about a recording that is complete."""
     was = " (it was complete already)" if complete else ""
     yield f"{output}: {summary['episodes']} episodes, {summary['frames']} frames, digest {summary['digest']}{was}"
-    if "frames_per_s" in summary:
+    if summary.get("frames_per_s"):
         yield f"{summary['frames_per_s']:g} frames/s over all workers"
     if dropped := summary.get("dropped"):
         worst = sorted(dropped, key=lambda task: -dropped[task])

@@ -59,6 +59,8 @@ def eval_(
 
     spec = options.parse_spec(BENCHMARKS, benchmark, [*(fields or ()), f"chains={n}"])
     actor: Any = policy if policy in REFERENCES else open_policy(policy, spec, device)
+    if output is not None and not output.parent.is_dir():
+        raise UsageError("there is no such folder", where=str(output.parent), remedy="make it, or name another file")
     world = spec.build()
     with ProgressLine("evaluating", as_json=json) as progress:
         rollouts = evaluate(world, actor, world.episodes(), batch=parallel, progress=progress, video=video)

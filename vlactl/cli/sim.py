@@ -65,7 +65,7 @@ def look(
     from vlactl import panels
 
     shown = []
-    for letter in scene or (None,):
+    for letter in scene if scene and benchmark == "tabletop" else (scene,):
         asked = {"scene": letter, "embodiment": embodiment, "shift": shift}
         shown.append(still(open_spec(benchmark, asked, fields, episode, image_px), episode))
     picture_YXC = shown[0] if len(shown) == 1 else panels.tiled(shown, 2)
@@ -251,7 +251,6 @@ def play(
 
     Raises :class:`VlactlError` when the expert fails at one of the ``before`` tasks that nobody sees.
     """
-    from vlactl.cli.window import WindowClosed
     from vlactl.rollout import evaluate
     from vlactl.video import Watcher
 
@@ -260,7 +259,7 @@ def play(
         (rollout,) = evaluate(
             world, actor, [spec], batch=1, video=watcher, rehearsed=before, progress=lambda *_, **__: None
         )
-    except (WindowClosed, KeyboardInterrupt):
+    except BaseException:  # the film as far as it went is kept, whatever happened
         watcher.close()
         raise
     if len(rollout.verdicts) <= before and rollout.status == "ok":

@@ -106,7 +106,7 @@ class Window:
         self.presses: Counter[str] = Counter()
         """How often each key went down so far."""
         self._releases: dict[str, str] = {}
-        self._due_s, self._outcome = time.monotonic(), False
+        self._due_s, self._outcome, self._shut = time.monotonic(), False, False
         self._root.bind("<KeyPress>", lambda event: self._press(event.keysym.lower()))
         self._root.bind("<KeyRelease>", lambda event: self._release(event.keysym.lower()))
         self._root.bind("<FocusOut>", lambda _: self.held.clear())
@@ -132,10 +132,15 @@ class Window:
 
     def close(self) -> None:
         """Shut the window; one that shows an outcome stays until whoever watches leaves it."""
-        while self._outcome and not self.playback.over:
-            self._root.update()
-            time.sleep(POLL_S)
-        self._root.destroy()
+        if self._shut:
+            return
+        self._shut = True
+        try:
+            while self._outcome and not self.playback.over:
+                self._root.update()
+                time.sleep(POLL_S)
+        finally:
+            self._root.destroy()
 
     def _press(self, key: str) -> None:
         if key in self._releases:

@@ -78,7 +78,7 @@ class Tabletop(SourceSpec):
     """Successful demonstrations to keep in all, spread evenly over tasks and scenes."""
     seed: int = Field(default=0, ge=0)
     """Seed of the start states, the instructions and the noise."""
-    action_repeat: int = Field(default=3, ge=1, le=12)
+    action_repeat: int = Field(default=3, ge=1, le=12, strict=True)
     """How often an action is repeated at 30 Hz: 3 is control at 10 Hz; CALVIN's own rate is 1."""
     image_px: int = Field(default=64, ge=16, le=512)
     """Side of every camera image in pixels."""

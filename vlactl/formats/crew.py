@@ -48,18 +48,22 @@ class _Crew:
     def __init__(self, work: Work, count: int) -> None:
         context = multiprocessing.get_context("spawn")  # forking a process with numba's and MuJoCo's locks is unsafe
         self._processes: dict[Connection, Any] = {}
-        with one_thread_each():
-            for _ in range(count):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(work, theirs), daemon=True)
-                process.start()
-                theirs.close()
-                self._processes[ours] = process
+        try:
+            with one_thread_each():
+                for _ in range(count):
+                    ours, theirs = context.Pipe()
+                    process = context.Process(target=_serve, args=(work, theirs), daemon=True)
+                    process.start()
+                    theirs.close()
+                    self._processes[ours] = process
+        except BaseException:
+            self.dismiss()
+            raise
 
     def employ(self, waiting: list[Any], tell: Tell) -> None:
         """Give out what is ``waiting``, the last piece first, until all are done."""
         for connection in self._processes:
-            connection.send(waiting.pop())
+            self._give(connection, waiting.pop())
         busy = set(self._processes)
         while busy:
             for connection in wait(list(busy)):
@@ -70,19 +74,28 @@ class _Crew:
                 elif kind == "raised":
                     raise value
                 elif waiting:
-                    connection.send(waiting.pop())
+                    self._give(connection, waiting.pop())
                 else:
                     busy.remove(connection)
+
+    def _give(self, connection: Connection, piece: Any) -> None:
+        try:
+            connection.send(piece)
+        except OSError:
+            raise self._lost(connection) from None
 
     def _hear(self, connection: Connection) -> tuple[str, Any]:
         try:
             return connection.recv()
         except (EOFError, OSError):
-            process = self._processes[connection]
-            process.join()
-            raise StageFailed(f"a recording process ended with code {process.exitcode}",
-                              failure=FailureClass.INFRASTRUCTURE,
-                              remedy="run the same command again; with fewer workers if memory was short") from None
+            raise self._lost(connection) from None
+
+    def _lost(self, connection: Connection) -> StageFailed:
+        process = self._processes[connection]
+        process.join()
+        return StageFailed(f"a recording process ended with code {process.exitcode}",
+                           failure=FailureClass.INFRASTRUCTURE,
+                           remedy="run the same command again; with fewer workers if memory was short")
 
     def dismiss(self) -> None:
         """End all of them now."""

@@ -133,6 +133,9 @@ def _write_recorded(episodes: Episodes, out: Path, progress: Progress) -> dict[s
                 here.append({**pairs[0], "frame": pairs.popleft()["frame"] - first})
             writer.add(episode, here)
             pace(len(episode))
+        if pairs:
+            raise UsageError(f"{len(pairs)} pairs are about frames that do not exist", where="pairs.json",
+                             expected=f"frames 0 .. {writer.frames - 1}", remedy="convert the dataset again")
         return writer.close()
 
 
@@ -143,7 +146,7 @@ def whole_or_absent(out: Path) -> Iterator[Path]:
     What a killed conversion left there is cleared away.  Raises :class:`UsageError` where ``out`` holds anything, or
     another process is writing it.
     """
-    out = out.absolute()
+    out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError("there is something already", where=str(out), expected="an empty folder, or none",
                          remedy="choose another name; nothing is ever written over")

@@ -2,7 +2,7 @@
 
     images.npy    uint8   (N, K, Y, X, C)     all frames of all episodes, one after another
     states.npy    float32 (N, S)
-    actions.npy   float32 (N, A)              in [-1, 1]; actions[i] was commanded after seeing frame i
+    actions.npy   float32 (N, A)              in [-1, 1]; actions[i] is the teacher's answer to frame i
     robot.npy     float32 (N, 15)             optional: CALVIN's robot_obs
     scene.npy     float32 (N, 24)             optional: CALVIN's scene_obs
     episodes.json [{"task", "instruction", "scene", "start", "end"}, ...]      half-open ranges of frames, in order

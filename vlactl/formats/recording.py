@@ -35,8 +35,8 @@ from vlactl.identity import difference, digest, plain
 from vlactl.spaces import Spaces
 
 CLAIM, LOCK, UNITS, STAMP = "recording.json", "recording.lock", "units", "unit.json"
-FRAMES_EXPECTED = 20
-"""Of an episode, when the disk's free space is checked; the scripted expert's have 13 on average."""
+SECONDS_EXPECTED = 2.0
+"""Of an episode, when the disk's free space is checked; the scripted expert's last 1.3 s on average."""
 AGAIN = "choose another folder, or give the same options again"
 
 
@@ -89,14 +89,14 @@ class Recording:
         """What was stamped on a finished unit; raises :class:`UsageError` unless it is whole and the one it should
         be."""
         folder = self.folder(unit)
-        stamped = read_document(folder / STAMP, "the stamp of a unit")
-        if (stamped.get("recording"), stamped.get("unit")) != (self.digest, unit.number):
-            raise UsageError("the unit belongs to another recording", where=str(folder), remedy=remove(folder))
-        rows = read_document(folder / "episodes.json", "the episodes of a unit")
-        found = Counter((row["scene"], row["task"]) for row in rows)
-        if read_index(folder).episodes != len(rows) or found != {(unit.scene, t): n for t, n in unit.quota.items()}:
-            raise UsageError("the unit does not hold the episodes that it should", where=str(folder),
-                             remedy=remove(folder))
+        with remaking(folder):
+            stamped = read_document(folder / STAMP, "the stamp of a unit")
+            if (stamped.get("recording"), stamped.get("unit")) != (self.digest, unit.number):
+                raise UsageError("the unit belongs to another recording", where=str(folder))
+            rows = read_document(folder / "episodes.json", "the episodes of a unit")
+            found = Counter((row["scene"], row["task"]) for row in rows)
+            if read_index(folder).episodes != len(rows) or found != {(unit.scene, t): n for t, n in unit.quota.items()}:
+                raise UsageError("the unit does not hold the episodes that it should", where=str(folder))
         return stamped
 
     def finished(self, units: Sequence[Unit]) -> list[Unit]:
@@ -109,7 +109,7 @@ class Recording:
     def require_space(self, missing: int, episodes: int) -> None:
         """Raise :class:`StoreError` unless the disk has room for ``missing`` episodes to record and for the whole
         dataset of ``episodes`` beside the units."""
-        shapes = array_shapes(self.spaces, FRAMES_EXPECTED, tuple(SIMULATED))
+        shapes = array_shapes(self.spaces, math.ceil(SECONDS_EXPECTED * self.spaces.action.rate_hz), tuple(SIMULATED))
         each = sum(math.prod(shape) * (1 if ARRAYS.get(name) == "uint8" else 4) for name, shape in shapes.items())
         needed, free = (missing + episodes) * each, shutil.disk_usage(self.path).free
         if free < needed:
@@ -129,7 +129,8 @@ class Recording:
                 facts = self.facts(unit)
                 dropped.update(facts["dropped"])
                 cpu_s += facts["cpu_s"]
-                done = writer.append(self.folder(unit), progress, done=done, total=total)
+                with remaking(self.folder(unit)):
+                    done = writer.append(self.folder(unit), progress, done=done, total=total)
             result = writer.close()
         progress(total / 1e6, total / 1e6, unit="MB")
         self._tidy()
@@ -162,6 +163,11 @@ def require_own(path: Path, identity: Mapping[str, Any]) -> None:
         raise UsageError(f"another recording was begun in this folder ({listed})", where=str(path), remedy=AGAIN)
 
 
-def remove(folder: Path) -> str:
-    """The remedy for a unit that cannot be used: it is made again, the same."""
-    return f"remove {folder} and run the same command again: only this unit is recorded anew"
+@contextmanager
+def remaking(folder: Path) -> Iterator[None]:
+    """Whatever is wrong with a unit, the remedy is to remove it: it is made again, the same."""
+    try:
+        yield
+    except UsageError as error:
+        remedy = f"remove {folder} and run the same command again: only this unit is recorded anew"
+        raise UsageError(error.what, where=error.where, expected=error.expected, remedy=remedy) from error

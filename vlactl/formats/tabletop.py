@@ -33,6 +33,8 @@ def record(source: Tabletop, out: Path, progress: Progress) -> dict[str, Any]:
     if (complete := recording.result()) is not None:
         return complete
     with recording.claimed():
+        if (complete := recording.result()) is not None:  # another process finished while this one came
+            return complete
         finished = recording.finished(units)
         done = {unit.number for unit in finished}
         missing = [unit for unit in units if unit.number not in done]

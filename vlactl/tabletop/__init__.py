@@ -15,8 +15,8 @@ from functools import cache
 from importlib.metadata import version
 
 WORLD_VERSION = 2
-"""Bump it when the same start, seed and actions would lead to other states: every dataset and every score depends on
-it."""
+"""Bump it when the same start, seed and actions would lead to other states or other verdicts, when instructions are
+worded otherwise, or when the expert acts otherwise: every dataset and every score depends on it."""
 
 RENDERER_VERSION = 2
 """Bump it when the same state would give other pixels."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vlactl.errors import UnknownName, UsageError
-from vlactl.tabletop.perturbations import colour_words
+from vlactl.tabletop.perturbations import colour_words, parse
 from vlactl.tabletop.phrasings import PHRASINGS, recoloured
 from vlactl.tabletop.placement import check_start
 from vlactl.tabletop.readings import Snapshot
@@ -51,7 +51,8 @@ class Beginnings:
                 raise UnknownName("task", task, (*TASKS, *SUITES))
         if instructions not in INSTRUCTIONS:
             raise UnknownName("set of instructions", instructions, INSTRUCTIONS)
-        self._instructions, self._words = instructions, colour_words(shift)
+        self._instructions = "paraphrased" if "description" in parse(shift)[0] else instructions
+        self._words = colour_words(shift)
 
     def begin(self, world: World, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> Beginning:
         """Reset ``world`` and lead it to where a task can begin.

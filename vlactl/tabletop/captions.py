@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 from vlactl.tabletop import layouts
-from vlactl.tabletop.goals import CARRIER, PLACES
+from vlactl.tabletop.goals import CARRIER, PLACES, at_place
 from vlactl.tabletop.perturbations import colour_words
 from vlactl.tabletop.phrasings import COLOURS
 
@@ -177,15 +177,15 @@ def _place(world: World, now: Snapshot, colour: str) -> str:
     """Where a block is, in words, or nothing where that cannot be seen or said plainly."""
     block = f"{colour}_block"
     at_m, touching = now.blocks_m[block], now.touching[block]
-    if _held(world, now, colour):
-        return HAND
+    if _held(world, now, colour):  # on its way into or out of a bay or the drawer it is at two places
+        return "" if PLACES["drawer"](at_m) or PLACES["slider"](at_m) else HAND
     if "robot" in touching:
         return ""
     for other in now.touched_blocks[block]:
         offset = at_m - now.blocks_m[other]
         if offset[2] > ABOVE_M and offset[0] ** 2 + offset[1] ** 2 < OVER_M**2:
             return f"on the {other.removesuffix('_block')} block"
-    place = next((place for place, holds in PLACES.items() if holds(at_m) and CARRIER[place] in touching), "")
+    place = next((place for place in PLACES if at_place(place, block, now) and CARRIER[place] in touching), "")
     door_m = world.layout.door_x_m + now.joints["slider"]
     hidden = {"drawer": _drawer(now) != "open", "slider": abs(at_m[0] - door_m) < UNCOVERED_M}
     return "" if hidden.get(place) else WORDS.get(place, "")

@@ -98,7 +98,9 @@ class Demonstrations:
             if take is not None:
                 self.left = self.left - Counter([name])
                 yield take.finish(TASKS[name], self.world, self.draw, rng)
-            state, used = after(state, TASKS[name]) or state, used | {TASKS[name].category}
+            left = after(state, TASKS[name])
+            assert left is not None, name
+            state, used = left, used | {TASKS[name].category}
 
     def _next(self, state: dict, used: set[int], rng: np.random.Generator) -> str | None:
         """A wanted task of an unused category; None where there is none, because setting the desk anew takes less time

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from vlactl.tabletop.layouts import BAY_BACK_M, BAY_FRONT_M, DESK_FRONT_M, DRAWER_FLOOR_M, TABLE_Z_M
+from vlactl.tabletop.layouts import BAY_BACK_M, BAY_FRONT_M, BAYS_HALF_M, DESK_FRONT_M, DRAWER_FLOOR_M, TABLE_Z_M
 from vlactl.tabletop.tasks import Goal
 
 if TYPE_CHECKING:
@@ -49,18 +49,24 @@ def on_table(block_m: Point) -> bool:
 
 
 def in_slider(block_m: Point) -> bool:
-    """Whether a block stands in one of the bays behind the sliding door."""
+    """Whether a block stands as far back on the desk as the bays behind the sliding door are."""
     return standing(block_m) and bool(BAY_FRONT_M < block_m[1] < BAY_BACK_M)
 
 
 def in_drawer(block_m: Point) -> bool:
-    """Whether a block's centre is between the drawer's floor and the desk top, where nothing but the drawer is."""
+    """Whether a block's centre is between the drawer's floor and the desk top."""
     return bool(DRAWER_FLOOR_M < block_m[2] < TABLE_Z_M - 0.01)
 
 
 PLACES: dict[str, Callable[[Point], bool]] = {"table": on_table, "slider": in_slider, "drawer": in_drawer}
 CARRIER = {"table": "desk", "slider": "desk", "drawer": "drawer"}
 """What a block touches that lies there, of ``TOUCH``."""
+
+
+def at_place(place: str, block: str, state: Snapshot) -> bool:
+    """Whether a block is at a place; beside the cabinet it is as far back as the bays, but in neither of them."""
+    at = state.blocks_m[block]
+    return PLACES[place](at) and (place != "slider" or bool(abs(at[0] - state.door_x_m) < BAYS_HALF_M))
 
 
 def _joint(goal: Goal, before: Snapshot, now: Snapshot) -> bool:
@@ -96,13 +102,14 @@ def _kept_level(start: np.ndarray, end: np.ndarray) -> bool:
 def _lift(goal: Goal, before: Snapshot, now: Snapshot) -> bool:
     start = before.blocks_m[goal.subject]
     rise = now.blocks_m[goal.subject][2] - start[2]
-    return bool(rise > goal.change and PLACES[goal.place](start) and now.touching[goal.subject] == {"robot"})
+    return bool(rise > goal.change and at_place(goal.place, goal.subject, before)
+                and now.touching[goal.subject] == {"robot"})
 
 
 def _place(goal: Goal, before: Snapshot, now: Snapshot) -> bool:
-    return any(before.touching[block] == {"robot"} and PLACES[goal.place](at)
+    return any(before.touching[block] == {"robot"} and at_place(goal.place, block, now)
                and CARRIER[goal.place] in now.touching[block] and "robot" not in now.touching[block]
-               for block, at in now.blocks_m.items())
+               for block in now.blocks_m)
 
 
 def _stack(_: Goal, before: Snapshot, now: Snapshot) -> bool:

@@ -180,7 +180,12 @@ class TabletopVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
     def reset(self, *, seed: int | Sequence[int | None] | None = None,  # pyright: ignore[reportIncompatibleMethodOverride]
               options: Mapping[str, Any] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Begin a task everywhere; world ``i`` gets ``seed + i``, or its own of several seeds."""
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
+        if seed is None or isinstance(seed, (int, np.integer)):
+            seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+        if len(seeds) != self.num_envs:
+            raise UsageError(f"{len(seeds)} seeds for {self.num_envs} worlds", where=ID)
         for index, own in enumerate(seeds):
             if own is not None or self._generators[index] is None:
                 self._generators[index] = seeding.np_random(own)[0]
@@ -195,7 +200,7 @@ class TabletopVectorEnv(VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
         Raises :class:`UsageError` for an illegal action: then nothing changes anywhere.
         """
         again_N = self._ended_N
-        if again_N.any():
+        if again_N.any() and np.shape(actions) == self.action_space.shape:
             actions = np.where(again_N[:, None], 0.0, actions)
         self.worlds.step(actions)
         self._steps_N += 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -47,6 +48,8 @@ class Snapshot:
     """What each block is in contact with, of TOUCH."""
     touched_blocks: dict[str, frozenset[str]]
     """Which other blocks each block is in contact with."""
+    door_x_m: float = 0.0
+    """Middle of the two bays: they lie at different places on different desks."""
 
 
 class _Glance(Snapshot):
@@ -97,7 +100,8 @@ class Anatomy:
         for name, geom in self.blocks.items():
             assert (model.geom_pos[geom] == 0).all(), f"{name} is off the middle of its body"
         self.block_of_geom = {geom: name for name, geom in self.blocks.items()}
-        self.touch_of_geom = [_touch_class(model, int(body)) for body in model.geom_bodyid]
+        self.touch_of_geom = [_touch_class(model, geom) for geom in range(model.ngeom)]
+        self.door_x_m = float(model.body("slider").pos[0])
         self.lamp_geoms = {name: int(model.geom(name).id) for name in layouts.LAMP_RGB}
         self.colors_GC = model.geom_rgba[:, :3].astype(np.float32)
 
@@ -188,13 +192,13 @@ class Readings:
     def snapshot(self) -> Snapshot:
         """What goals compare, copied."""
         return Snapshot(**self.parts("joints"), **self.parts("lamps"), **self.parts("blocks_m"),
-                        **self.parts("blocks_rotation"), **self.parts("touching"))
+                        **self.parts("blocks_rotation"), **self.parts("touching"), **self.parts("door_x_m"))
 
     def succeeded(self, task: str, before: Snapshot) -> bool:
         """Whether ``task``, begun at ``before``, is done now."""
         return reached(TASKS[task].goal, before, _Glance(self))
 
-    def parts(self, name: str) -> dict[str, dict]:
+    def parts(self, name: str) -> dict[str, Any]:
         """The field ``name`` of a snapshot of now, with the fields that come with it."""
         match name:
             case "joints":
@@ -207,6 +211,8 @@ class Readings:
                 return {name: {block: rotation.copy() for block, rotation in self._blocks_rotation.items()}}
             case "touching" | "touched_blocks":
                 return self._touched()
+            case "door_x_m":
+                return {name: self._anatomy.door_x_m}
         raise AttributeError(name)
 
     def _touched(self) -> dict[str, dict[str, frozenset[str]]]:
@@ -243,9 +249,16 @@ def read_only(values: np.ndarray) -> np.ndarray:
     return view
 
 
-def _touch_class(model: mujoco.MjModel, body: int) -> str:
+OUTSIDE = ("drawer_handle", "drawer_stem_left", "drawer_stem_right", "drawer_front")
+"""Parts of the drawer that touch nothing that lies in it: a block on the handle is not in the drawer."""
+
+
+def _touch_class(model: mujoco.MjModel, geom: int) -> str:
     """Of TOUCH."""
+    body = int(model.geom_bodyid[geom])
     name = model.body(body).name
+    if model.geom(geom).name in OUTSIDE:
+        return "furniture"
     if model.body(int(model.body_rootid[body])).name == "base":
         return "robot"
     if name in BLOCKS:

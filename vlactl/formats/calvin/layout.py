@@ -62,12 +62,15 @@ def differs(spaces: Spaces) -> tuple[str, ...]:
         "step (CALVIN: 0.02 m and 0.05 rad in 1/30 s). Their turn is a rotation vector in world axes (CALVIN: "
         "increments of Euler angles).",
         "actions are the robot's pose at the next frame and the gripper's command; at the last frame of a "
-        "demonstration, the pose at that frame moved by rel_actions.",
+        "demonstration, the pose at that frame moved by rel_actions. rel_actions are what the expert wanted; a "
+        "recording disturbs what is executed in one frame of five, so there actions are where the disturbed command "
+        "led: learn from rel_actions.",
         "Every annotation is one whole demonstration and no two overlap (CALVIN: windows of up to 64 frames cut out "
         "of play). CALVIN's loaders skip, without a word, demonstrations that are shorter than their min_window_size. "
         "Frames are ordered by scene, so that scene_info.npy can name ranges.",
-        "scene_obs has CALVIN's order in this world's units: the sliding door is at 0 m in the right half and negative "
-        f"to the left, the switch is in radians. Scenes are called {SCENE_PREFIX}A to {SCENE_PREFIX}D.",
+        "scene_obs has CALVIN's fields in this world's units: the sliding door is at 0 m in the middle of its way, "
+        "-0.13 m on the left and +0.13 m on the right, the switch is in radians; the blocks are red, blue, pink at "
+        f"every desk (CALVIN orders them otherwise in A and C). Scenes are called {SCENE_PREFIX}A to {SCENE_PREFIX}D.",
         "Sentence embeddings (emb) are NaN, because no language model has read the instructions: compute your own.",
         f"Each frame has an array more, {STATE}: the proprioception that vlactl's policies see.",
     )

@@ -86,6 +86,11 @@ class CalvinEpisodes:
         row = self._rows[0]
         file = row["folder"] / layout.FRAME.format(row["first"])
         images = _images(file, tuple(layout.CAMERA_KEYS.values()), self._image_px)
+        with np.load(file, allow_pickle=False) as frame:  # it was just found whole
+            if layout.STATE in frame.files:
+                raise UsageError(f"it is an export of vlactl's, or half of one, without its {sidecar.NAME}",
+                                 where=str(self.path), expected=f"{sidecar.NAME}, which lies beside 'training'",
+                                 remedy="give the folder above it, or convert the dataset again")
         sizes = {key: image_YXC.shape[:2] for key, image_YXC in images.items()}
         if len(set(sizes.values())) != 1:
             raise IncompatibleSpaces(

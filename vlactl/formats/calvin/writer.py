@@ -88,7 +88,7 @@ class _Half:
                    "scene_obs": scene_TD.astype(np.float64), layout.STATE: episode.states_TS}
         for t in range(len(episode)):
             views = {key: episode.images_TKYXC[t, k] for k, key in enumerate(self._keys)}
-            np.savez_compressed(self.folder / layout.FRAME.format(self.number + t), allow_pickle=False,
+            np.savez_compressed(self.folder / layout.FRAME.format(self.number + t),
                                 **views, **{key: values[t] for key, values in vectors.items()})
         for key, running in self._moments.items():
             running.add(moments.of_vectors(vectors[key]))

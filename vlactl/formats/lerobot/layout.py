@@ -11,6 +11,7 @@ from typing import Any
 
 from vlactl.errors import IncompatibleSpaces
 from vlactl.spaces import Spaces
+from vlactl.tabletop.embodiments import EMBODIMENTS
 from vlactl.tabletop.interface import ROBOT_STATE_NAMES, SCENE_STATE_NAMES
 
 VERSION = "v3.0"
@@ -41,7 +42,13 @@ def camera_key(name: str) -> str:
 def vector_names(spaces: Spaces, *, robot: bool, scene: bool) -> dict[str, tuple[str, ...]]:
     """Feature -> names of its dimensions, for everything but images and counters."""
     return {STATE: spaces.observation.state, ACTION: spaces.action.names,
-            **({ROBOT: ROBOT_STATE_NAMES} if robot else {}), **({SCENE: SCENE_STATE_NAMES} if scene else {})}
+            **({ROBOT: ROBOT_STATE_NAMES} if robot else {}), **({SCENE: _scene_names(spaces)} if scene else {})}
+
+
+def _scene_names(spaces: Spaces) -> tuple[str, ...]:
+    """CALVIN's own dataset has its blocks in another order at some desks: only our own are named."""
+    return SCENE_STATE_NAMES if spaces.embodiment in EMBODIMENTS else tuple(
+        f"scene_obs_{i}" for i in range(len(SCENE_STATE_NAMES)))
 
 
 def features(spaces: Spaces, vectors: dict[str, tuple[str, ...]], video: dict[str, Any] | None) -> dict[str, Any]:
@@ -62,11 +69,14 @@ def differs(spaces: Spaces, vectors: Sequence[str], video: str) -> tuple[str, ..
     """What a user of an export must know, one sentence each; ``video``: the codec, empty for lossless images."""
     action = spaces.action
     turn = "increments of Euler angles" if action.control.endswith("-euler") else "a rotation vector"
+    ours = spaces.embodiment in EMBODIMENTS
+    origin = ["Demonstrations of vlactl's tabletop world are a scripted expert's; what was executed may have been "
+              "disturbed where action says what the expert wanted. That world has CALVIN's tasks and is not CALVIN: "
+              "numbers from it never stand beside numbers from CALVIN."] if ours else []
     extra = [f"{ROBOT} and {SCENE} have the order of CALVIN's robot_obs and scene_obs in this world's units."
-             ] if ROBOT in vectors else []
+             ] if ours and ROBOT in vectors else []
     return (
-        "Demonstrations of vlactl's tabletop world are a scripted expert's. That world has CALVIN's tasks and is not "
-        "CALVIN: numbers from it never stand beside numbers from CALVIN.",
+        *origin,
         f"action is {action.control} in {action.frame} axes, in [-1, 1]: shares of {action.position_scale_m:g} m and "
         f"{action.rotation_scale_rad:g} rad ({turn}) in one step of 1/{action.rate_hz:g} s; the last value is "
         "the gripper, -1 closed and +1 open.",

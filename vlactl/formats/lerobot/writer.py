@@ -24,6 +24,8 @@ PNG_LEVEL = 1
 """zlib level of the images: 6 is 6 % smaller and takes twice as long on rendered pictures of 64 px (measured)."""
 ROWS = 512
 """Rows in a row group, at least: few enough to read one episode quickly, enough to read all of them quickly."""
+FLAWLESS_DB = 99.0
+"""What is written for films without any error: JSON has no infinity."""
 COMPARED = 16
 """Episodes whose films are compared with the original images."""
 
@@ -241,6 +243,6 @@ def _psnr_db(episodes: Episodes, out: Path, rows: list[dict[str, Any]]) -> dict[
             video_key=key, chunk_index=rows[position][f"videos/{key}/chunk_index"],
             file_index=rows[position][f"videos/{key}/file_index"]), rows[position][f"videos/{key}/from_timestamp"],
             rows[position]["length"], spaces.action.rate_hz) for position in chosen]
-        found[name] = round(films.psnr_db(np.concatenate([originals[position][:, k] for position in chosen]),
-                                          np.concatenate(seen)), 2)
+        original = np.concatenate([originals[position][:, k] for position in chosen])
+        found[name] = round(min(FLAWLESS_DB, films.psnr_db(original, np.concatenate(seen))), 2)
     return found
