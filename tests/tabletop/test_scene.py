@@ -24,8 +24,8 @@ from vlactl.tabletop.layouts import (
     Paint,
     layout,
 )
-from vlactl.tabletop.rendering.textures import TEXTURES
-from vlactl.tabletop.scene import GROUP_LAMP, arm_model, mjcf, model
+from vlactl.tabletop.rendering.textures import LAMP_GROUP, TEXTURES
+from vlactl.tabletop.scene import arm_model, mjcf, model
 from vlactl.tabletop.tasks import COLOURS
 
 
@@ -47,9 +47,9 @@ def test_a_scene_has_primitives_only_and_two_lamps(name: str, scene: str) -> Non
     assert shapes <= {mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CAPSULE,
                       mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_SPHERE}
     assert world.nmesh == 0
-    lamps = np.flatnonzero(world.geom_group == GROUP_LAMP)
+    lamps = np.flatnonzero(world.geom_group == LAMP_GROUP)
     assert {world.geom(int(geom)).name for geom in lamps} == {"led", "lightbulb"}
-    assert set(world.geom_group) == {0, GROUP_LAMP}
+    assert set(world.geom_group) == {0, LAMP_GROUP}
     assert {world.camera(index).name for index in range(world.ncam)} == {"static", "wrist"}
     assert world.nv == 7 + 2 + 4 + 3 * 6
 

@@ -172,7 +172,8 @@ class Tabletop(BenchmarkSpec):
     @property
     def instruction_set(self) -> str:
         """Which instructions are given, with the shift taken into account."""
-        return "paraphrased" if "description" in self.shift.split("+") else self.instructions
+        from vlactl.tabletop.perturbations import instruction_set
+        return instruction_set(self.instructions, self.shift)
 
     def spaces(self) -> Spaces:
         from vlactl.tabletop.interface import pictures, spaces

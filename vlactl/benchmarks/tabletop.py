@@ -75,9 +75,7 @@ class TabletopBenchmark:
                            seed=seed)
 
     def _instruction(self, task: str, seed: int) -> str:
-        said = PHRASINGS[task]
-        texts = {"validation": (said.validation,), "training": said.train,
-                 "paraphrased": said.paraphrases}[self.spec.instruction_set]
+        texts = PHRASINGS[task].texts(self.spec.instruction_set)
         return recoloured(texts[(seed + self.spec.shift_variant) % len(texts)], self._words)
 
     def warm_up(self, *, pictures: bool) -> None:

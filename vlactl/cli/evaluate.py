@@ -129,15 +129,15 @@ def scores(rollouts: tuple[Rollout, ...]) -> dict[str, Any]:
     import numpy as np
 
     from vlactl import statistics
+    from vlactl.rollout import CHAIN
 
     solved_N = np.array([rollout.solved for rollout in rollouts if rollout.status != "infra_error"], dtype=float)
     if not len(solved_N):
         raise UsageError(
             "no episode could be scored: the simulator failed in all of them", remedy="vlactl doctor --deep"
         )
-    chain = 5
-    rates = {f"sr{k}": statistics.rate(solved_N >= k) for k in range(1, chain + 1)}
-    found = {**rates, "avg_len": statistics.score(solved_N, bounds=(0.0, float(chain)))}
+    rates = {f"sr{k}": statistics.rate(solved_N >= k) for k in range(1, CHAIN + 1)}
+    found = {**rates, "avg_len": statistics.score(solved_N, bounds=(0.0, float(CHAIN)))}
     return {
         "episodes": len(solved_N),
         "scores": {name: {"mean": each.mean, "low": each.low, "high": each.high} for name, each in found.items()},

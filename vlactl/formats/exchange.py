@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vlactl.episodes import Episode
 from vlactl.errors import UnknownName, UsageError
 from vlactl.formats import Progress
+from vlactl.formats.pace import Pace
 from vlactl.spaces import Spaces
 
 if TYPE_CHECKING:
@@ -46,21 +46,6 @@ class Episodes(Protocol):
     def pairs(self) -> list[PairRow]:
         """What is true of single frames, which are counted through the dataset."""
         ...
-
-
-class Pace:
-    """Reports progress in episodes, with the rate in frames and the seconds that are left."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self.progress, self.total = progress, total
-        self.done, self.frames, self._started = 0, 0, time.perf_counter()
-
-    def __call__(self, frames: int) -> None:
-        """One more episode of ``frames`` frames is done."""
-        self.done, self.frames = self.done + 1, self.frames + frames
-        spent_s = time.perf_counter() - self._started
-        self.progress(self.done, self.total, unit="episodes", frames_per_s=round(self.frames / spent_s, 1),
-                      eta_s=round(spent_s / self.done * (self.total - self.done), 1))
 
 
 def detect(path: Path) -> str:
@@ -132,7 +117,7 @@ def _write_recorded(episodes: Episodes, out: Path, progress: Progress) -> dict[s
             while pairs and pairs[0]["frame"] < first + len(episode):  # pairs come episode after episode
                 here.append({**pairs[0], "frame": pairs.popleft()["frame"] - first})
             writer.add(episode, here)
-            pace(len(episode))
+            pace(1, len(episode))
         if pairs:
             raise UsageError(f"{len(pairs)} pairs are about frames that do not exist", where="pairs.json",
                              expected=f"frames 0 .. {writer.frames - 1}", remedy="convert the dataset again")

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vlactl.errors import UsageError
+from vlactl.formats.recorded import array_header
 
 PROTOCOL = 3
 """Has module names in lines of text, so that they can be corrected; numpy reads every protocol."""
@@ -39,9 +40,7 @@ def read_object(file: Path, what: str) -> Any:
     ``what`` (for people) can consist of."""
     try:
         with open(file, "rb") as reading:
-            version = np.lib.format.read_magic(reading)
-            header = (np.lib.format.read_array_header_1_0 if version == (1, 0)
-                      else np.lib.format.read_array_header_2_0)(reading)
+            header = array_header(reading)
             if header[0] != () or header[2] != np.dtype(object):
                 raise ValueError(f"it is an array of {header[2]} {header[0]}, not one object")
             value = _rebuilt(_Stranger(reading).load(), {})

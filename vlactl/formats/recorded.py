@@ -338,9 +338,15 @@ def _header(shape: tuple[int, ...], dtype: str) -> bytes:
 def _header_bytes(file: Path) -> int:
     """Where the data of an npy file begin."""
     with open(file, "rb") as reading:
-        version = np.lib.format.read_magic(reading)
-        (np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0)(reading)
+        array_header(reading)
         return reading.tell()
+
+
+def array_header(reading: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, Fortran order and type of an npy file, which is then read up to its data; raises ValueError if it is none.
+    """
+    version = np.lib.format.read_magic(reading)
+    return (np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0)(reading)
 
 
 def open_array(file: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:

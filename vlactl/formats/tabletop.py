@@ -11,6 +11,7 @@ import numpy as np
 
 from vlactl.formats import Progress, Tabletop
 from vlactl.formats.crew import Tell, work_through
+from vlactl.formats.pace import Pace
 from vlactl.formats.quotas import Unit, divide
 from vlactl.formats.recorded import EpisodeWriter, PairRow
 from vlactl.formats.recording import Recording
@@ -40,7 +41,9 @@ def record(source: Tabletop, out: Path, progress: Progress) -> dict[str, Any]:
         missing = [unit for unit in units if unit.number not in done]
         recording.require_space(sum(unit.episodes for unit in missing), source.episodes)
         kernels_s = _warmed(source, progress)
-        pace = _Pace(progress, source.episodes, sum(unit.episodes for unit in finished))
+        begun = sum(unit.episodes for unit in finished)
+        progress(begun, source.episodes, unit="episodes")
+        pace = Pace(progress, source.episodes, begun)
         work_through(partial(record_unit, source, out), missing, source.workers, pace)
         result = recording.assemble(units, progress)
     return {**result, "kernels_s": round(kernels_s, 2), "frames_per_s": pace.frames_per_s}
@@ -49,26 +52,6 @@ def record(source: Tabletop, out: Path, progress: Progress) -> dict[str, Any]:
 def divided(source: Tabletop) -> tuple[Unit, ...]:
     """The units of a recording, a function of the source's fields alone."""
     return divide(source.episodes, source.scenes, SUITES[source.tasks])
-
-
-class _Pace:
-    """Counts what all workers did and tells it on."""
-
-    def __init__(self, progress: Progress, episodes: int, done: int) -> None:
-        self._progress, self._episodes, self._done, self._begun = progress, episodes, done, done
-        self._frames, self._started = 0, time.perf_counter()
-        progress(done, episodes, unit="episodes")
-
-    def __call__(self, episodes: int, frames: int) -> None:
-        self._done, self._frames = self._done + episodes, self._frames + frames
-        elapsed_s = time.perf_counter() - self._started
-        eta_s = elapsed_s * (self._episodes - self._done) / (self._done - self._begun)
-        self._progress(self._done, self._episodes, unit="episodes", frames_per_s=self.frames_per_s,
-                       eta_s=round(eta_s, 1))
-
-    @property
-    def frames_per_s(self) -> float:
-        return round(self._frames / (time.perf_counter() - self._started), 1)
 
 
 def _warmed(source: Tabletop, progress: Progress) -> float:

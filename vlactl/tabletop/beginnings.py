@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vlactl.errors import UnknownName, UsageError
-from vlactl.tabletop.perturbations import colour_words, parse
+from vlactl.tabletop.perturbations import colour_words, instruction_set
 from vlactl.tabletop.phrasings import PHRASINGS, recoloured
 from vlactl.tabletop.placement import check_start
 from vlactl.tabletop.readings import Snapshot
@@ -51,8 +51,7 @@ class Beginnings:
                 raise UnknownName("task", task, (*TASKS, *SUITES))
         if instructions not in INSTRUCTIONS:
             raise UnknownName("set of instructions", instructions, INSTRUCTIONS)
-        self._instructions = "paraphrased" if "description" in parse(shift)[0] else instructions
-        self._words = colour_words(shift)
+        self._instructions, self._words = instruction_set(instructions, shift), colour_words(shift)
 
     def begin(self, world: World, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> Beginning:
         """Reset ``world`` and lead it to where a task can begin.
@@ -88,8 +87,6 @@ class Beginnings:
         return candidates[rng.integers(len(candidates))], start, ()
 
     def _instruction(self, task: str, rng: np.random.Generator) -> str:
-        said = PHRASINGS[task]
-        texts = {"training": said.train, "validation": (said.validation,), "paraphrased": said.paraphrases}
-        chosen = texts[self._instructions]
+        chosen = PHRASINGS[task].texts(self._instructions)
         return recoloured(chosen[rng.integers(len(chosen))], self._words)
 

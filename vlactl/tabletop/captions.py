@@ -121,9 +121,9 @@ def _furniture(now: Snapshot) -> list[Fact]:
     found = [_is(f"is the {words} on or off?", words, "on" if now.lamps[lamp] else "off", "on", "off")
              for lamp, words in (("led", "green led"), ("lightbulb", "light bulb"))]
     found.append(_lamps(now.lamps["led"], now.lamps["lightbulb"]))
-    if (drawer := _drawer(now)) != "ajar":
+    if (drawer := drawer_word(now)) != "ajar":
         found.append(_is("is the drawer open or closed?", "drawer", drawer, "open", "closed"))
-    if side := _door_side(now):
+    if side := door_side(now):
         found.append(_is("on which side is the sliding door?", "sliding door", f"on the {side}", "on the left",
                          "on the right"))
     return found
@@ -139,13 +139,14 @@ def _lamps(led: int, bulb: int) -> Fact:
                 wrong=tuple(question for *_, question in said.values()))
 
 
-def _drawer(now: Snapshot) -> str:
-    if now.joints["drawer"] < AJAR_M:
+def drawer_word(now: Snapshot, ajar_m: float = AJAR_M) -> str:
+    """closed, open, or ajar where it is further than ``ajar_m`` from both."""
+    if now.joints["drawer"] < ajar_m:
         return "closed"
-    return "open" if now.joints["drawer"] > layouts.DRAWER_OPEN_M - AJAR_M else "ajar"
+    return "open" if now.joints["drawer"] > layouts.DRAWER_OPEN_M - ajar_m else "ajar"
 
 
-def _door_side(now: Snapshot) -> str:
+def door_side(now: Snapshot) -> str:
     """left, right, or nothing where the door stands between."""
     slider_m, half_m = now.joints["slider"], layouts.SLIDER_SIDE_M["right"] / 2
     return "left" if slider_m < -half_m else "right" if slider_m > half_m else ""
@@ -187,7 +188,7 @@ def _place(world: World, now: Snapshot, colour: str) -> str:
             return f"on the {other.removesuffix('_block')} block"
     place = next((place for place in PLACES if at_place(place, block, now) and CARRIER[place] in touching), "")
     door_m = world.layout.door_x_m + now.joints["slider"]
-    hidden = {"drawer": _drawer(now) != "open", "slider": abs(at_m[0] - door_m) < UNCOVERED_M}
+    hidden = {"drawer": drawer_word(now) != "open", "slider": abs(at_m[0] - door_m) < UNCOVERED_M}
     return "" if hidden.get(place) else WORDS.get(place, "")
 
 
@@ -228,7 +229,7 @@ def _counts(now: Snapshot, places: dict[str, str], called: dict[str, str]) -> li
     asked = [f"{verb} there {blocks} on the table?" for verb, blocks in (words.split(" ", 1) for words in are)]
     found = [Fact(ask="how many blocks are on the table?", value=NUMBERS[count], say=f"there {are[count]} on the table",
                   right=asked.pop(count), wrong=tuple(asked))]
-    if _drawer(now) == "open" and len(inside) < 2:
+    if drawer_word(now) == "open" and len(inside) < 2:
         asked = {"": "is the drawer empty?", **{colour: f"is the {name} block what lies in the drawer?"
                                                 for colour, name in called.items()}}
         colour = inside[0] if inside else ""

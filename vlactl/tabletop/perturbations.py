@@ -104,6 +104,14 @@ def colour_words(shift: str, variant: int = 0) -> Mapping[str, str]:
     return MappingProxyType(dict(zip(COLOURS, _TARGETS[variant], strict=True)) if "target" in names else {})
 
 
+def instruction_set(instructions: str, shift: str) -> str:
+    """Which instructions are given where ``instructions`` were asked for: a shift may paraphrase them.
+
+    Raises as :func:`parse`.
+    """
+    return "paraphrased" if "description" in parse(shift)[0] else instructions
+
+
 # ---- background -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class _Background:

@@ -27,6 +27,10 @@ class Phrasing:
     validation: str
     paraphrases: tuple[str, ...]
 
+    def texts(self, instructions: str) -> tuple[str, ...]:
+        """What can be said under ``training``, ``validation`` or ``paraphrased`` instructions."""
+        return {"training": self.train, "validation": (self.validation,), "paraphrased": self.paraphrases}[instructions]
+
 
 def recoloured(text: str, names: Mapping[str, str]) -> str:
     """``text`` with each colour word that is a key of ``names`` replaced by its value, all at once."""

@@ -21,11 +21,10 @@ from vlactl.tabletop.goals import reached
 from vlactl.tabletop.interface import ROBOT_STATE_NAMES, SCENE_STATE_NAMES, STATE_NAMES
 from vlactl.tabletop.motion import CONTROL_GRIPPER, CONTROL_JOINTS, CONTROL_ROTATION
 from vlactl.tabletop.robot import ARM_JOINTS
-from vlactl.tabletop.tasks import COLOURS, TASKS
+from vlactl.tabletop.tasks import BLOCKS, TASKS
 
 TOUCH = ("robot", "desk", "drawer", "furniture", "block")
 """What a block can touch: the classes of ``Snapshot.touching``."""
-BLOCKS = tuple(f"{colour}_block" for colour in COLOURS)
 FURNITURE = ("slider", "drawer", "button", "switch")
 """Joints of the furniture, in the order of ``SCENE_STATE_NAMES``."""
 POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "site_xpos", "site_xmat")

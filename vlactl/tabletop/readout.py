@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vlactl.tabletop import layouts
+from vlactl.tabletop.captions import door_side, drawer_word
 from vlactl.tabletop.goals import on_table
 from vlactl.tabletop.perturbations import colour_words
 from vlactl.tabletop.tasks import COLOURS
@@ -27,8 +28,8 @@ def readout(world: World) -> tuple[tuple[str, str], ...]:
     words = colour_words(world.shift)
     held = [name for name, touching in now.touching.items() if world.gripper_command < 0 and touching == {"robot"}]
     return (
-        ("door", f"{_side(slider_m)}, {slider_m:+.2f} m"),
-        ("drawer", f"{_opening(drawer_m)}, {100 * max(drawer_m, 0.0):.0f} cm"),
+        ("door", f"{door_side(now) or 'middle'}, {slider_m:+.2f} m"),
+        ("drawer", f"{drawer_word(now, AJAR_M)}, {100 * max(drawer_m, 0.0):.0f} cm"),
         ("led", "on" if now.lamps["led"] else "off"),
         ("bulb", "on" if now.lamps["lightbulb"] else "off"),
         ("gripper", f"{'open' if world.gripper_command > 0 else 'shut'}, {100 * world.gripper_width_m:.1f} cm"),
@@ -52,14 +53,3 @@ def whereabouts(now: Snapshot, block: str, door_x_m: float) -> str:
     if at[1] > layouts.BAY_FRONT_M:
         return f"in the {'left' if at[0] < door_x_m else 'right'} bay"
     return "on the desk" if on_table(at) else "in the air"
-
-
-def _side(slider_m: float) -> str:
-    half = layouts.SLIDER_SIDE_M["right"] / 2
-    return "left" if slider_m < -half else "right" if slider_m > half else "middle"
-
-
-def _opening(drawer_m: float) -> str:
-    if drawer_m < AJAR_M:
-        return "closed"
-    return "open" if drawer_m > layouts.DRAWER_OPEN_M - AJAR_M else "ajar"

@@ -2,7 +2,7 @@
 
 All that a renderer needs is in the model: the first ``user`` number of a geom is its texture's index in
 :data:`vlactl.tabletop.rendering.textures.TEXTURES`, light and ambient are the model's, the sky is the custom numeric
-``sky_rgb``.  Lamps (``GROUP_LAMP``) stand still but change colour, so they are never part of a picture that is drawn
+``sky_rgb``.  Lamps (``LAMP_GROUP``) stand still but change colour, so they are never part of a picture that is drawn
 once; their colour is per world, in ``World.colors()``, never in the shared model.
 
 Collision bits: 1 desk, 2 robot, 4 drawer, door, button and switch, 8 blocks.  The robot meets everything but itself,
@@ -42,9 +42,9 @@ from vlactl.tabletop.layouts import (
 )
 from vlactl.tabletop.mjcf import camera, element, geom
 from vlactl.tabletop.perturbations import shifted
+from vlactl.tabletop.rendering.textures import LAMP_GROUP, SKY_NUMERIC
 from vlactl.tabletop.robot import bare_arm, couplings, defaults, robot
 
-GROUP_LAMP = 3
 PHYSICS_HZ = 240
 """CALVIN's rate: eight steps for each substep of 1/30 s."""
 DARK = Paint((0.25, 0.25, 0.27))
@@ -84,7 +84,7 @@ def mjcf(machine: Embodiment, desk: Layout) -> str:
         element("option", timestep=1 / PHYSICS_HZ, integrator="implicitfast", cone="elliptic", impratio=10,
                 iterations=50, ls_iterations=50),
         element("visual", element("headlight", ambient=look.ambient_rgb, diffuse=(0.25,) * 3, specular=(0, 0, 0))),
-        element("custom", element("numeric", name="sky_rgb", data=look.sky_rgb)),
+        element("custom", element("numeric", name=SKY_NUMERIC, data=look.sky_rgb)),
         element("default", defaults(), _defaults()),
         element(
             "worldbody",
@@ -194,9 +194,9 @@ def _lamps(desk: Layout) -> str:
     return element(
         "body",
         geom("led", "cylinder", (0.042, 0.022), Paint(LAMP_RGB["led"][0]),
-             pos=(desk.button_xy_m[0], y, ledge + 0.022), group=GROUP_LAMP, **NO_CONTACT),
+             pos=(desk.button_xy_m[0], y, ledge + 0.022), group=LAMP_GROUP, **NO_CONTACT),
         geom("lightbulb", "sphere", (0.045,), Paint(LAMP_RGB["lightbulb"][0]),
-             pos=(desk.switch_xy_m[0], y, ledge + 0.04), group=GROUP_LAMP, **NO_CONTACT),
+             pos=(desk.switch_xy_m[0], y, ledge + 0.04), group=LAMP_GROUP, **NO_CONTACT),
         name="lamps")
 
 

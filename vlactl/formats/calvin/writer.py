@@ -12,7 +12,8 @@ from vlactl.episodes import Episode
 from vlactl.errors import IncompatibleSpaces, UsageError
 from vlactl.formats import Progress, moments
 from vlactl.formats.calvin import layout
-from vlactl.formats.exchange import Episodes, Pace
+from vlactl.formats.exchange import Episodes
+from vlactl.formats.pace import Pace
 from vlactl.formats.pickled import write_object
 from vlactl.formats.sidecar import Sidecar
 from vlactl.spaces import Spaces
@@ -31,7 +32,7 @@ def write(episodes: Episodes, out: Path, progress: Progress, *, split: str = "")
         for position in positions:
             episode = episodes[position]
             half.add(episode)
-            pace(len(episode))
+            pace(1, len(episode))
         half.close(embeddings=name == "validation")
         number, orders[name] = half.number, positions
     frames = number - layout.FIRST_FRAME

@@ -15,8 +15,9 @@ from PIL import Image
 from vlactl.episodes import Episode
 from vlactl.errors import IncompatibleSpaces
 from vlactl.formats import Progress, moments
-from vlactl.formats.exchange import Episodes, Pace
+from vlactl.formats.exchange import Episodes
 from vlactl.formats.lerobot import films, layout
+from vlactl.formats.pace import Pace
 from vlactl.formats.sidecar import Sidecar
 from vlactl.spaces import Spaces
 
@@ -43,7 +44,7 @@ def write(episodes: Episodes, out: Path, progress: Progress, *, video: bool = Fa
     for position in range(len(episodes)):
         episode = first if position == 0 else episodes[position]
         writer.add(episode)
-        pace(len(episode))
+        pace(1, len(episode))
     summary = writer.close()
     facts: dict[str, Any] = {}
     if video:

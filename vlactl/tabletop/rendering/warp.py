@@ -35,7 +35,6 @@ except ImportError as error:
                      remedy="pip install 'vlactl[warp]', or draw with renderer 'raycast'") from error
 
 warp.config.quiet = True
-POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat")
 
 
 class Warp:
@@ -72,7 +71,7 @@ class Warp:
         count = len(poses.geom_xpos)
         require_colors(poses.colors, count, self.model.ngeom)
         model, data, context = self._worlds(count)
-        for name in POSES:
+        for name in Poses._fields[:4]:
             target = getattr(data, name)
             tail = (3, 3) if name.endswith("xmat") else (3,)
             target.assign(np.asarray(getattr(poses, name), np.float32).reshape(*target.shape, *tail))
