@@ -31,6 +31,11 @@ class Spec(BaseModel):
         """What a stage needs beside the identity to build this spec on a machine: its execution fields."""
         return self.model_dump(mode="json", include=execution_fields(type(self)))
 
+    def missing(self) -> tuple[str, ...]:
+        """What this machine lacks to *run* this (a package, a dataset, a simulator), one sentence each with what to do
+        about it; planning never needs it.  Cheap: looks for things, imports and loads nothing."""
+        return ()
+
 
 def execution_fields(spec: type[BaseModel]) -> set[str]:
     """Names of the fields declared with ``json_schema_extra={"execution": True}``: they change speed, never results."""
