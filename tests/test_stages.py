@@ -83,7 +83,7 @@ def test_a_copy_of_a_dataset_that_was_killed_starts_over(tmp_path):
     SOURCES.get("tabletop")(tasks="furniture", episodes=4, image_px=16).record(tmp_path / "mine", lambda *_, **__: None)
     source = SOURCES.get("recorded")(path=str(tmp_path / "mine"))
     path = work_dir(tmp_path / "work", "data", {"source": identity_of(source)},
-                    execution={"source": source.execution()})
+                    execution={"source": source.execution_settings()})
     (path / "out").mkdir()
     (path / "out" / "left over").touch()
     stages.main(path)
@@ -124,7 +124,7 @@ def test_a_weight_folder_counts_by_content_and_is_found_by_its_path(tmp_path):
     assert identity_of(here) == identity_of(there)
     for spec in (here, there):
         work = stages.Work.open(work_dir(tmp_path / "work", "finetune", {"backbone": identity_of(spec)},
-                                         execution={"backbone": spec.execution()}))
+                                         execution={"backbone": spec.execution_settings()}))
         rebuilt = BACKBONES.parse(stages.spec_of(work, "backbone"))
         assert rebuilt.folder == spec.folder
         assert identity_of(rebuilt) == identity_of(spec)

@@ -27,7 +27,7 @@ class Spec(BaseModel):
         """What a digest covers: the kind and every field that is not declared execution."""
         return {"kind": self.kind, **self.model_dump(mode="json", exclude=execution_fields(type(self)))}
 
-    def execution(self) -> dict:
+    def execution_settings(self) -> dict:
         """What a stage needs beside the identity to build this spec on a machine: its execution fields."""
         return self.model_dump(mode="json", include=execution_fields(type(self)))
 

@@ -144,7 +144,7 @@ def test_a_tied_head_is_not_stored_twice(kind: str, tmp_path: Path) -> None:
 def test_a_folder_counts_by_what_it_holds(tmp_path: Path) -> None:
     kind, folder = "internvl", written("internvl", tmp_path / "weights", tied=False)
     spec = BACKBONES.get(kind)(weights=str(folder), image_px=64)
-    planned = BACKBONES.parse(spec.identity() | spec.execution())
+    planned = BACKBONES.parse(spec.identity() | spec.execution_settings())
     assert planned.revision == fingerprint(folder)
     assert planned.build(0).width == 128
     config = json.loads((folder / "config.json").read_text())

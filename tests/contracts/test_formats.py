@@ -102,7 +102,7 @@ def test_how_the_pictures_are_made_is_part_of_the_spaces_and_workers_are_not_of_
     assert plain.spaces() != other.spaces()
     assert "soft shadows" in plain.spaces().observation.pictures
     many = SOURCES.get("tabletop")(**SMALL, workers=8)
-    assert (many.identity(), many.execution()) == (plain.identity(), {"workers": 8})
+    assert (many.identity(), many.execution_settings()) == (plain.identity(), {"workers": 8})
 
 
 def test_a_dataset_that_is_missing_or_another_is_a_problem_of_the_plan(recorded: Path, tmp_path: Path):

@@ -118,7 +118,7 @@ class BackboneSpec(Spec):
         if self.hub_parts and self.weights == "pretrained":
             given = self.revision.split("+") if self.revision else [None] * len(self.hub_parts)
             if len(given) != len(self.hub_parts):
-                raise ValueError(f"`revision` must have one commit for each of {', '.join(self.hub_parts)}, joined by +")
+                raise ValueError(f"`revision` needs one commit for each of {', '.join(self.hub_parts)}, joined by +")
             return {
                 part: Repository(place.hub_id, commit or place.revision)
                 for (part, place), commit in zip(self.hub_parts.items(), given, strict=True)
@@ -156,9 +156,9 @@ class BackboneSpec(Spec):
             identity["revision"] = "+".join(str(place.revision) for place in self.repositories().values())
         return identity
 
-    def execution(self) -> dict[str, Any]:
-        """As :meth:`Spec.execution`, and the place of a weight folder, which the identity leaves out."""
-        return super().execution() | ({"weights": str(self.folder.resolve())} if self.folder is not None else {})
+    def execution_settings(self) -> dict[str, Any]:
+        """As :meth:`Spec.execution_settings`, and the place of a weight folder, which the identity leaves out."""
+        return super().execution_settings() | ({"weights": str(self.folder.resolve())} if self.folder is not None else {})
 
     def family(self) -> Family:
         """The family's tiny configuration and quirks (imports torch and transformers)."""
