@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from vlactl.benchmarks.foreign import Calvin, SimplerEnv
 from vlactl.benchmarks.spec import BENCHMARKS, Benchmark, BenchmarkSpec, Simulation
 from vlactl.errors import UnknownName, UsageError
 from vlactl.spaces import Spaces
 
-__all__ = ["BENCHMARKS", "CHAIN_LISTS", "Benchmark", "BenchmarkSpec", "Simulation", "Tabletop"]
+__all__ = ["BENCHMARKS", "CHAIN_LISTS", "Benchmark", "BenchmarkSpec", "Calvin", "SimplerEnv", "Simulation", "Tabletop"]
 
 CHAIN_LISTS = {
     "core": "40ed4d994735da0a81b71f5718793a2ea8924f4f209fed567a9afa6cba5b6e9d",
@@ -129,3 +130,5 @@ class Tabletop(BenchmarkSpec):
 
 
 BENCHMARKS.add(Tabletop)
+BENCHMARKS.add(Calvin)
+BENCHMARKS.add(SimplerEnv)
