@@ -1,7 +1,8 @@
 """Observation and action conventions, declared by data, policies and benchmarks and checked before anything runs.
 
 Units are metres, radians and hertz; axes are world axes unless a field says otherwise.  A mismatch is an error at plan
-time or at the latest before the first update; nothing is ever converted silently.
+time or at the latest before the first update; nothing is ever converted silently.  A strategy may ask for one thing by
+name: commands of another embodiment, converted to metres and radians of the target (:func:`conversion`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vlactl.errors import IncompatibleSpaces
+
+ROTATIONS = ("rotation_", "euler_", "rx", "ry", "rz", "roll", "pitch", "yaw")
+"""How the names of action dimensions in radians begin."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +85,42 @@ def require_equal(ours: Spaces, theirs: Spaces, *, where: str, ignore: tuple[str
     if found:
         raise IncompatibleSpaces("the spaces differ in " + "; ".join(found), where=where,
                                  remedy="choose data and a benchmark of the same embodiment, cameras and renderer")
+
+
+def align_conflict(target: Spaces, source: Spaces) -> str | None:
+    """Why actions of ``source`` cannot be converted to the scale of ``target``; None where they can.
+
+    A factor makes one metre of one robot one metre of another, but it turns no axis and no control step into another.
+    """
+    ours, theirs = target.action, source.action
+    found = [f"{name} {there!r} is not {here!r}" for name in ("names", "control", "frame", "rate_hz")
+             if (here := getattr(ours, name)) != (there := getattr(theirs, name))]
+    if found:
+        return f"actions of {source.embodiment} cannot be converted to those of {target.embodiment}: {'; '.join(found)}"
+    strange = [name for name in ours.names[:-1] if _quantity(name) is None]
+    return f"the action dimension '{strange[0]}' is neither a translation nor a rotation" if strange else None
+
+
+def conversion(target: Spaces, source: Spaces) -> tuple[float, ...]:
+    """What each action dimension of ``source`` is multiplied by to command the same motion in ``target``; 1 the gripper.
+
+    Raises:
+        IncompatibleSpaces: there are no such factors; see :func:`align_conflict`.
+    """
+    reason = align_conflict(target, source)
+    if reason is not None:
+        raise IncompatibleSpaces(reason, where=source.embodiment, remedy="set strategy.align to statistics")
+    ours, theirs = target.action, source.action
+    factors = {"m": theirs.position_scale_m / ours.position_scale_m,
+               "rad": theirs.rotation_scale_rad / ours.rotation_scale_rad}
+    return (*(factors[_quantity(name) or ""] for name in ours.names[:-1]), 1.0)
+
+
+def _quantity(name: str) -> str | None:
+    """``m`` for translations (x, dx, ...), ``rad`` for rotations (rotation_x, roll, ...), None for anything else."""
+    if name.removeprefix("d") in ("x", "y", "z"):
+        return "m"
+    return "rad" if name.removeprefix("d").startswith(ROTATIONS) else None
 
 
 def flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
