@@ -38,6 +38,7 @@ MENUS = {"backbones", "formulations", "strategies", "benchmarks", "formats", "tr
 FAMILIES = MENUS - {"strategies"}
 """Menus that are packages: their ``__init__`` is the menu, their other modules are the kitchen."""
 LEVELS = (
+    {"published"},
     {"recipe"},
     {"plan"},
     {"disk"},
