@@ -34,7 +34,7 @@ def slots(backbone: Backbone, rows: int, history: int, count: int = 1, seed: int
 
 def hidden(backbone: Backbone, images: torch.Tensor, texts: list[str], slots_BHSD: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return backbone(backbone.embed(images, texts), slots_BHSD)
+        return backbone(backbone.embed(images, texts), slots_BHSD).slots_BHSD
 
 
 def test_spec_round_trips_and_is_small(kind: str, backbone: Backbone) -> None:
@@ -103,7 +103,7 @@ def test_subtrees_hold_every_parameter_once_and_gradients_reach_them_all(kind: s
     for history in (1, 3):
         backbone.zero_grad()
         vectors = slots(backbone, 2, history).requires_grad_()
-        backbone(backbone.embed(pictures(2, history, 2), list(TEXTS[:2])), vectors).pow(2).sum().backward()
+        backbone(backbone.embed(pictures(2, history, 2), list(TEXTS[:2])), vectors).slots_BHSD.pow(2).sum().backward()
         assert vectors.grad is not None
         assert vectors.grad.abs().amax(-1).min() > 0
         for name, part in parts.items():
@@ -117,14 +117,14 @@ def test_a_slot_holding_a_words_vector_equals_the_library_reading_that_word(kind
     word = backbone.tokenizer.encode("button")[0]
     vector = backbone.embedding(torch.tensor([word])).expand(2, 1, 1, -1)
     ours = hidden(backbone, images, texts, vector)[:, 0, 0]
-    prompt, columns = backbone.prompt(backbone.embed(images, texts), 1)
+    prompt = backbone.prompt(backbone.embed(images, texts), 1)
     inputs = backbone.family.inputs(prompt, backbone.config)
     if "position_ids" in inputs:  # let the library derive its own
         del inputs["position_ids"]
         inputs["mm_token_type_ids"] = (prompt.ids_BN == prompt.layout.image).int()
     with torch.no_grad():
         theirs = backbone.model(
-            input_ids=prompt.ids_BN.scatter(1, columns, word), attention_mask=prompt.real_BN.long(), **inputs
+            input_ids=prompt.ids_BN.scatter(1, prompt.columns_BS, word), attention_mask=prompt.real_BN.long(), **inputs
         ).last_hidden_state[:, -1]
     backbone.model.rope_deltas = None
     torch.testing.assert_close(ours, theirs, **CLOSE)
@@ -141,7 +141,7 @@ def test_cached_decoding_equals_recomputing_every_token(backbone: Backbone) -> N
     vectors = first
     for step in range(7):
         with torch.no_grad():
-            state = backbone(tokens, vectors[:, None])[:, 0, -1]
+            state = backbone(tokens, vectors[:, None]).slots_BHSD[:, 0, -1]
             assert (backbone.logits(state, rows).argmax(-1) == choices[:, step]).all()
             vectors = torch.cat([vectors, backbone.embed_rows(rows, choices[:, step])[:, None]], 1)
 
@@ -189,7 +189,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(kind: str) -> None:
                 module.register_forward_pre_hook(lambda *_, name=name, calls=calls: calls.append(name))
         backbone.tokenizer.extend(TEXTS)
         vectors = slots(backbone, 2, 1).requires_grad_()
-        backbone(backbone.embed(pictures(2, 1, 2), list(TEXTS[:2])), vectors).pow(2).mean().backward()
+        backbone(backbone.embed(pictures(2, 1, 2), list(TEXTS[:2])), vectors).slots_BHSD.pow(2).mean().backward()
         gradients.append([vectors.grad, *(parameter.grad for parameter in backbone.parameters())])
         passes.append(calls)
     assert sorted(passes[1]) == sorted(passes[0] * 2), "every layer is computed once more in the backward pass"
@@ -215,7 +215,7 @@ def test_a_few_updates_fit_one_batch(kind: str) -> None:
     optimizer = torch.optim.AdamW([*backbone.parameters(), vectors], lr=1e-3)
     losses = []
     for _ in range(15):
-        loss = (backbone(tokens, vectors.expand(4, -1, -1, -1))[:, 0, 0, :8] - wanted).pow(2).mean()
+        loss = (backbone(tokens, vectors.expand(4, -1, -1, -1)).slots_BHSD[:, 0, 0, :8] - wanted).pow(2).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

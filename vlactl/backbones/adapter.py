@@ -1,20 +1,15 @@
-"""The one adapter: pictures and text in, last hidden states at learnable slots out, for every family.
+"""The one adapter: pictures and text in, hidden states at learnable slots out, for every family.
 
 Slots enter through the model's own ``input_ids`` path: a reserved id stands for each slot and a hook on the input
 embeddings writes the slot's vector there.  So masks, 3-D positions and deepstack stay the library's business; to
 scatter by hand and call the language model is silently wrong in 8 of 30 architectures.
 
-A row of tokens is ``bos, H x [K pictures, text, S slots]``.  Rows are padded on the left only, as a whole: padding
-between text and slots changes the answer in 22 of 30 architectures.
-
-Axis letters: B batch, H history, K cameras, V views (H x K), Y X pixels, C colour, S slots, N tokens of a row, D width,
-R rows of the vocabulary.
+Axis letters: those of :mod:`vlactl.backbones.prompt`; R rows of the vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlactl.backbones.families import Family, Layout, Prompt, embed_scale
+from vlactl.backbones.families import Family, embed_scale
+from vlactl.backbones.language import answer_loss
+from vlactl.backbones.prompt import Hidden, Layout, Prompt, States, Tokens, arrange
 from vlactl.backbones.text import Tokenizer
 
 if TYPE_CHECKING:
     from vlactl.backbones import BackboneSpec
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tokens:
-    """What a backbone is shown: normalised pictures and the ids of each row's text."""
-
-    pixels_BHKCYX: Tensor
-    texts: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +62,7 @@ class Backbone(nn.Module):
 
     @property
     def embedding(self) -> nn.Embedding:
-        return self.model.get_input_embeddings()  # pyright: ignore[reportCallIssue, reportReturnType]
+        return self.family.embedding(self.model)
 
     @property
     def width(self) -> int:
@@ -106,62 +95,94 @@ class Backbone(nn.Module):
 
     # ---- inputs --------------------------------------------------------------------------------------
 
-    def embed(self, images_BHKYXC: Tensor, texts: Sequence[str]) -> Tokens:
-        """uint8 pictures and one instruction per row, ready for :meth:`forward`."""
+    def embed(self, images_BHKYXC: Tensor | None, texts: Sequence[str], features_BHKPD: Tensor | None = None) -> Tokens:
+        """uint8 pictures and one instruction per row, ready for :meth:`forward`.
+
+        ``features`` are what :meth:`picture_features` said of the pictures, which then need not be there.
+        """
+        known: dict[str, tuple[int, ...]] = {}
+        for text in texts:
+            if text not in known:
+                known[text] = tuple(self.tokenizer.encode(text))
+        written = tuple(known[text] for text in texts)
+        if features_BHKPD is not None:
+            weight = self.embedding.weight
+            return Tokens(
+                pixels_BHKCYX=None, features_BHKPD=features_BHKPD.to(weight.device, weight.dtype), texts=written
+            )
+        if images_BHKYXC is None:
+            raise ValueError("neither pictures nor features of pictures")
+        return Tokens(pixels_BHKCYX=self._normalised(images_BHKYXC), texts=written)
+
+    def _normalised(self, images_BHKYXC: Tensor) -> Tensor:
         weight = self.embedding.weight
         # Contiguous before the conversion: a transposed float tensor makes the patch embedding several times slower.
         pixels = images_BHKYXC.to(weight.device).movedim(-1, -3).contiguous().float()
         if pixels.shape[-2:] != (self.look.image_px, self.look.image_px):
             pixels = resized(pixels, self.look.image_px)
         mean, std = (pixels.new_tensor(values).view(-1, 1, 1) for values in (self.look.mean, self.look.std))
-        pixels = pixels.mul_(1 / (255 * std)).sub_(mean / std)
-        known: dict[str, tuple[int, ...]] = {}
-        for text in texts:
-            if text not in known:
-                known[text] = tuple(self.tokenizer.encode(text))
-        return Tokens(pixels_BHKCYX=pixels.to(weight.dtype), texts=tuple(known[text] for text in texts))
+        return pixels.mul_(1 / (255 * std)).sub_(mean / std).to(weight.dtype)
 
-    def prompt(self, tokens: Tokens, slots: int) -> tuple[Prompt, Tensor]:
-        """Left-padded rows with ``slots`` slots in each block, and where the slots are: (B, H x S) columns."""
-        layout, (_batch, history, cameras) = self.layout, tokens.pixels_BHKCYX.shape[:3]
-        views = layout.views(cameras)
-        longest = max(len(text) for text in tokens.texts)
-        rows, real, columns = [], [], []
-        for text in tokens.texts:
-            block = [*views, *layout.before_text, *text, *layout.after_text, *[layout.slot] * slots]
-            padding = history * (longest - len(text))
-            row = [layout.pad] * padding + list(layout.bos) + block * history
-            rows.append(row)
-            real.append([False] * padding + [True] * (len(row) - padding))
-            first = len(row) - history * len(block)
-            columns.append([first + (h + 1) * len(block) - slots + s for h in range(history) for s in range(slots)])
-        device = tokens.pixels_BHKCYX.device
-        ids_BN, columns_BS = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
-        prompt = Prompt(
-            ids_BN=ids_BN,
-            real_BN=torch.tensor(real, device=device),
-            layout=layout,
-            history=history,
-            slot_BN=torch.zeros_like(ids_BN, dtype=torch.bool).scatter(1, columns_BS, True),
-            pixels_BVCYX=tokens.pixels_BHKCYX.flatten(1, 2),
+    def picture_features(self, images_BKYXC: Tensor) -> Tensor:
+        """(B, K, P, D) what the vision tower says of uint8 pictures, before anything that ``connector`` names.
+
+        A frozen tower says it once; :meth:`embed` takes it instead of the pictures.  Raises ``ValueError`` for a
+        family whose pictures cannot be kept (``caches_features``).
+        """
+        if not self.spec.caches_features:
+            raise ValueError(f"{self.spec.kind} cannot keep what its vision tower says")
+        pixels_BKCYX = self._normalised(images_BKYXC[:, None])[:, 0]
+        return self.family.look(self.model, pixels_BKCYX, self._connectors()).unflatten(0, pixels_BKCYX.shape[:2])
+
+    def _connectors(self) -> tuple[str, ...]:
+        """The modules that vision features enter: those of the ``connector`` prefixes, lists by their members."""
+        names: list[str] = []
+        for name in self.spec.connector:
+            module = self.model.get_submodule(name)
+            names += [f"{name}.{i}" for i in range(len(module))] if isinstance(module, nn.ModuleList) else [name]
+        return tuple(names)
+
+    def prompt(self, tokens: Tokens, slots: int, answers: Sequence[Sequence[int]] | None = None) -> Prompt:
+        """Padded rows with ``slots`` slots in each frame, as the family's model reads them; see :func:`arrange`."""
+        family = self.family
+        prompt = arrange(
+            tokens, self.layout, slots, apart=family.slots_apart, pad_right=family.pads_right, answers=answers
         )
-        return prompt, columns_BS
+        if tokens.features_BHKPD is not None:
+            prompt.encoded = family.connect(self.model, tokens.features_BHKPD.flatten(0, 2), self._connectors())
+        return prompt
 
     # ---- outputs -------------------------------------------------------------------------------------
 
-    def forward(self, tokens: Tokens, slots_BHSD: Tensor) -> Tensor:
-        """Last hidden states (B, H, S, D) at the slots.  A block never sees a later one."""
-        batch, history, slots, width = slots_BHSD.shape
-        prompt, columns_BS = self.prompt(tokens, slots)
-        with self._writing(columns_BS, slots_BHSD.flatten(1, 2)):
-            hidden_BND = self.model(
-                input_ids=prompt.ids_BN,
-                attention_mask=prompt.real_BN.long(),
-                use_cache=False,
-                **self.family.inputs(prompt, self.config),
-            ).last_hidden_state
-        picked = hidden_BND.gather(1, columns_BS[..., None].expand(-1, -1, width))
-        return picked.view(batch, history, slots, width)
+    def forward(self, tokens: Tokens, slots_BHSD: Tensor, *, layers: bool = False, context: bool = False) -> Hidden:
+        """Hidden states at the slots; after every layer with ``layers``, at every token with ``context``.
+
+        A block never sees a later one.
+        """
+        shape = slots_BHSD.shape
+        prompt = self.prompt(tokens, shape[2])
+        prompt.slots_BSD = slots_BHSD.flatten(1, 2)
+        states = self.family.run(self.model, prompt, layers=layers or context)
+        index_BSD = prompt.columns_BS[..., None].expand(-1, -1, shape[3])
+        everywhere = states.layers or ()
+        real_BN, columns_BS = _places(prompt, states)
+        return Hidden(
+            slots_BHSD=states.last_BND.gather(1, index_BSD).view(shape),
+            layers=tuple(layer.gather(1, index_BSD).view(shape) for layer in everywhere) if layers else None,
+            context=tuple(_with_memory(states, layer) for layer in everywhere) if context else None,
+            real_BN=real_BN,
+            columns_BHS=columns_BS.view(shape[:3]),
+        )
+
+    def language_loss(
+        self, images_BKYXC: Tensor, questions: Sequence[str], answers: Sequence[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B,) mean cross-entropy of each answer's tokens, its end mark included, and detached numbers for the log.
+
+        The answer follows pictures and question where slots would be: causally, also in a prefix language model.  An
+        empty question makes it a caption.  A tiny vocabulary must know the words (``tokenizer.extend``).
+        """
+        return answer_loss(self, self.embed(images_BKYXC[:, None], questions), answers)
 
     def logits(self, hidden: Tensor, rows: Sequence[int] | None = None) -> Tensor:
         """Scores (..., R) of the vocabulary's ``rows`` (all when None) from last hidden states (..., D)."""
@@ -189,38 +210,31 @@ class Backbone(nn.Module):
 
         One pass over the prompt, then one token at a time on a key-value cache.
         """
-        prompt, columns_BS = self.prompt(tokens, 1)
-        inputs = self.family.inputs(prompt, self.config)
-        ids, real, slot_B1D, cache = prompt.ids_BN, prompt.real_BN.long(), first_B1D, None
+        prompt = self.prompt(tokens, 1)
+        prompt.slots_BSD = first_B1D
+        states = self.family.run(self.model, prompt, cached=True)
         choices: list[Tensor] = []
         for step in range(count):
-            with self._writing(columns_BS, slot_B1D):
-                out = self.model(input_ids=ids, attention_mask=real, past_key_values=cache, use_cache=True, **inputs)
-            choices.append(self.logits(out.last_hidden_state[:, -1], rows).argmax(-1))
-            cache, slot_B1D = out.past_key_values, self.embed_rows(rows, choices[-1])[:, None]
-            ids, real = prompt.ids_BN[:, -1:], F.pad(real, (0, 1), value=1)
-            columns_BS = torch.zeros_like(columns_BS)
-            inputs = self.family.step_inputs(prompt, self.config, step)
+            choices.append(self.logits(states.last_BND[:, -1], rows).argmax(-1))
+            if step + 1 < count:
+                slot_B1D = self.embed_rows(rows, choices[-1])[:, None]
+                states = self.family.step(self.model, prompt, slot_B1D, states.cache, step)
         return torch.stack(choices, 1)
-
-    # ---- the hook ------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _writing(self, columns_BS: Tensor, slots_BSD: Tensor) -> Iterator[None]:
-        """Inside, what the input embeddings return has the slots' vectors written into it."""
-
-        def write(_module: nn.Module, _args: tuple[Any, ...], embedded_BND: Tensor) -> Tensor:
-            index = columns_BS[..., None].expand(-1, -1, embedded_BND.shape[-1])
-            return embedded_BND.scatter(1, index, slots_BSD.to(embedded_BND.dtype))
-
-        hook = self.embedding.register_forward_hook(write)
-        try:
-            yield
-        finally:
-            hook.remove()
 
     def _index(self, rows: Sequence[int]) -> Tensor:
         return torch.tensor(list(rows), device=self.embedding.weight.device)
+
+
+def _places(prompt: Prompt, states: States) -> tuple[Tensor, Tensor]:
+    """Which columns of the context count, and where in it the slots are."""
+    if states.memory_BMD is None or states.memory_real_BM is None:
+        return prompt.real_BN, prompt.columns_BS
+    decoder_BN = torch.ones(states.last_BND.shape[:2], dtype=torch.bool, device=prompt.real_BN.device)
+    return torch.cat([states.memory_real_BM, decoder_BN], 1), prompt.columns_BS + states.memory_BMD.shape[1]
+
+
+def _with_memory(states: States, layer_BND: Tensor) -> Tensor:
+    return layer_BND if states.memory_BMD is None else torch.cat([states.memory_BMD, layer_BND], 1)
 
 
 def resized(pixels_BHKCYX: Tensor, side_px: int) -> Tensor:

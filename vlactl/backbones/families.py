@@ -8,22 +8,27 @@ Axis letters: B batch, N tokens of a row, H history, K cameras, V views of a row
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vlactl.backbones import TINY_ACTION_ROWS
+from vlactl.backbones.prompt import BOS, IMAGE, PAD, SLOT, Layout, Marks, Prompt, States
+from vlactl.backbones.spec import TINY_ACTION_ROWS
 from vlactl.errors import UsageError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-PAD, BOS, SLOT, IMAGE, BEFORE_VIEW, AFTER_VIEW, VIDEO = range(7)
+    from vlactl.backbones.reading import Reader
+    from vlactl.backbones.text import SubwordTokenizer
+
 FIRST_WORD = 8
-"""Rows of a tiny vocabulary: seven marks, one spare, then words, then the action rows."""
+"""Rows of a tiny vocabulary: eight marks, then words, then the action rows."""
 TINY_WORDS = 760
 TINY_VOCABULARY = FIRST_WORD + TINY_WORDS + TINY_ACTION_ROWS
 TINY_WIDTH = 128
@@ -32,59 +37,6 @@ TINY_WIDTH = 128
 HALF = (0.5, 0.5, 0.5)
 QUARTER = (0.25, 0.25, 0.25)
 """Tiny models see pictures normalised by mean 0.5 and deviation 0.25, as in the tabletop world's best runs."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Marks:
-    """Which marks of a family's vocabulary surround pictures and text; empty strings are left out."""
-
-    bos: str = ""
-    before_view: str = ""
-    image: str
-    after_view: str = ""
-    before_text: str = ""
-    after_text: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
-    """Token ids of ``bos, H x [K x (before_view, image..., after_view), before_text, text, after_text, slots]``."""
-
-    bos: tuple[int, ...] = ()
-    before_view: tuple[int, ...] = ()
-    image: int
-    image_tokens: int
-    """Placeholders for one picture."""
-    after_view: tuple[int, ...] = ()
-    before_text: tuple[int, ...] = ()
-    after_text: tuple[int, ...] = ()
-    slot: int
-    pad: int
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Layout:
-        """The inverse of ``dataclasses.asdict`` after a round trip through JSON."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
-        return cls(**fields)
-
-    def views(self, cameras: int) -> list[int]:
-        """The tokens of the pictures of one frame."""
-        return [*self.before_view, *[self.image] * self.image_tokens, *self.after_view] * cameras
-
-
-@dataclass(kw_only=True, slots=True)
-class Prompt:
-    """One batch of token rows, left-padded, as a family's model is about to read it."""
-
-    ids_BN: Tensor
-    real_BN: Tensor
-    """True where a token counts, False at padding."""
-    slot_BN: Tensor
-    """True at slots."""
-    pixels_BVCYX: Tensor
-    """Normalised pictures in the order of their placeholders."""
-    history: int
-    layout: Layout
 
 
 class Family:
@@ -97,6 +49,12 @@ class Family:
     hub_std: tuple[float, ...] = HALF
     hub_marks: Marks
     tiny_px = 64
+    slots_apart = False
+    """Whether slots are in a decoder's row of their own, after its start mark; :meth:`run` is then the family's own."""
+    pads_right = False
+    """Whether rows are padded on the right: for encoders with absolute positions, and only with ``slots_apart``."""
+
+    # ---- sizes and tokens ----------------------------------------------------------------------------
 
     def native_px(self, config: Any) -> int:
         """Side of the pictures that pretrained weights expect."""
@@ -114,13 +72,137 @@ class Family:
         """Placeholders for one picture of ``image_px``; raises :class:`UsageError` when the size does not fit."""
         raise NotImplementedError
 
-    def inputs(self, prompt: Prompt, config: Any) -> dict[str, Tensor]:
-        """The family's own keyword arguments for a whole sequence."""
-        return {"pixel_values": prompt.pixels_BVCYX.flatten(0, 1)}
+    # ---- inputs --------------------------------------------------------------------------------------
 
-    def step_inputs(self, prompt: Prompt, config: Any, step: int) -> dict[str, Tensor]:
+    def picture_inputs(self, pixels_BVCYX: Tensor, config: Any) -> dict[str, Tensor]:
+        """How the model wants its pictures: keyword arguments of ``forward`` and of ``get_image_features``."""
+        return {"pixel_values": pixels_BVCYX.flatten(0, 1)}
+
+    def row_inputs(self, prompt: Prompt, config: Any) -> dict[str, Tensor]:
+        """Masks and positions of a whole sequence, beyond the attention mask."""
+        return {}
+
+    def inputs(self, prompt: Prompt, config: Any) -> dict[str, Any]:
+        """The family's own keyword arguments for a whole sequence."""
+        if prompt.pixels_BVCYX is None:
+            pictures: dict[str, Any] = {"mm_encoder_outputs": {"image": prompt.encoded}}
+        else:
+            pictures = self.picture_inputs(prompt.pixels_BVCYX, config)
+        return {**pictures, **self.row_inputs(prompt, config)}
+
+    def step_inputs(self, prompt: Prompt, config: Any, step: int) -> dict[str, Any]:
         """The family's own keyword arguments for the ``step``-th token after ``prompt`` (from 0), with a cache."""
         return {}
+
+    # ---- passes --------------------------------------------------------------------------------------
+
+    def embedding(self, model: nn.Module) -> nn.Embedding:
+        """The word embeddings, whose output the slots are written into."""
+        return model.get_input_embeddings()  # pyright: ignore[reportCallIssue, reportReturnType]
+
+    def run(self, model: nn.Module, prompt: Prompt, *, layers: bool = False, cached: bool = False) -> States:
+        """One pass over the prompt.  Of a family with ``slots_apart``, ``last_BND`` is the decoder's row."""
+        more = {"output_hidden_states": True} if layers else {}
+        with prompt.written(self.embedding(model)):
+            out = model(
+                input_ids=prompt.ids_BN,
+                attention_mask=prompt.real_BN.long(),
+                use_cache=cached,
+                **more,
+                **self.inputs(prompt, model.config),
+            )
+        return States(
+            last_BND=out.last_hidden_state,
+            layers=tuple(out.hidden_states[1:]) if layers else None,
+            cache=out.past_key_values if cached else None,
+        )
+
+    def step(self, model: nn.Module, prompt: Prompt, slot_B1D: Tensor, cache: Any, step: int) -> States:
+        """One slot more after ``prompt`` and ``step`` others (from 0), on the cache of :meth:`run`."""
+        ids_B1 = torch.full_like(prompt.ids_BN[:, :1], prompt.layout.slot)
+        with prompt.written(self.embedding(model), torch.zeros_like(ids_B1), slot_B1D):
+            out = model(
+                input_ids=ids_B1,
+                attention_mask=F.pad(prompt.real_BN.long(), (0, step + 1), value=1),
+                past_key_values=cache,
+                use_cache=True,
+                **self.step_inputs(prompt, model.config, step),
+            )
+        return States(last_BND=out.last_hidden_state, cache=out.past_key_values)
+
+    # ---- pictures on disk ----------------------------------------------------------------------------
+
+    def look(self, model: nn.Module, pixels_BVCYX: Tensor, connectors: Sequence[str]) -> Tensor:
+        """(B x V, P, D) what the vision tower says: what enters the ``connectors``, side by side along D."""
+        found: dict[str, Tensor] = {}
+        hooks = [
+            model.get_submodule(name).register_forward_pre_hook(
+                lambda _module, args, name=name: found.update({name: args[0]})
+            )
+            for name in connectors
+        ]
+        try:
+            model.get_image_features(**self.picture_inputs(pixels_BVCYX, model.config))  # pyright: ignore[reportCallIssue]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        views = pixels_BVCYX.shape[0] * pixels_BVCYX.shape[1]
+        return torch.cat([found[name].reshape(views, -1, found[name].shape[-1]) for name in connectors], -1)
+
+    def connect(self, model: nn.Module, features_VPD: Tensor, connectors: Sequence[str]) -> Any:
+        """What ``get_image_features`` would answer, from what :meth:`look` kept: the connectors run, the tower not."""
+        (name,) = connectors
+        return BaseModelOutputWithPooling(pooler_output=model.get_submodule(name)(features_VPD))
+
+    # ---- weights -------------------------------------------------------------------------------------
+
+    def config_from(self, document: dict[str, Any]) -> Any:
+        """The configuration that ``to_dict`` wrote."""
+        return AutoConfig.for_model(**document)
+
+    def model_of(self, config: Any) -> nn.Module:
+        """The base model with weights drawn by the library."""
+        return AutoModel.from_config(config, dtype=torch.float32)
+
+    def whole_of(self, config: Any) -> nn.Module:
+        """The model with its language head, as pretrained weights are stored, with weights drawn by the library."""
+        return AutoModelForImageTextToText.from_config(config, dtype=torch.float32)
+
+    def head_of(self, config: Any) -> nn.Module:
+        """A language head whose weights are not the word embeddings'."""
+        text = config.get_text_config()
+        return nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+
+    def settle(self, model: nn.Module) -> None:
+        """After a tiny model was drawn: gates and queries that the library leaves at zero or at one are given life."""
+
+    def hub_config(self, reader: Reader) -> Any:
+        """The configuration of pretrained weights."""
+        return reader.config()
+
+    def hub_tokenizer(self, reader: Reader) -> tuple[SubwordTokenizer, str]:
+        """The vocabulary of pretrained weights and its mark for the end of a text."""
+        return reader.tokenizer()
+
+    def hub_image_id(self, config: Any, tokenizer: SubwordTokenizer) -> int:
+        """The id that stands for a picture's tokens; raises :class:`UsageError` when config and vocabulary differ."""
+        image = tokenizer.model.token_to_id(self.hub_marks.image)
+        if image is None or image != config.image_token_id:
+            raise UsageError(
+                f"the tokenizer's {self.hub_marks.image} has id {image}, the model's config says "
+                f"{config.image_token_id}",
+                remedy="take tokenizer and weights from one repository",
+            )
+        return image
+
+    def read(self, reader: Reader, config: Any) -> nn.Module:
+        """The model with its language head, from the hub or a folder, every weight read and used."""
+        return reader.weights(AutoModelForImageTextToText)
+
+    def parted(self, whole: nn.Module) -> tuple[nn.Module, nn.Module | None]:
+        """Base model and language head; no head when its weights are the word embeddings'."""
+        head = whole.lm_head
+        return whole.model, None if head.weight is whole.get_input_embeddings().weight else head  # pyright: ignore
 
 
 @torch.no_grad()

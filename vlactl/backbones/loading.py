@@ -1,32 +1,39 @@
-"""From a spec, or from a saved policy, to a :class:`Backbone`.  A partial load is an error, never a warning."""
+"""From a spec, or from saved files, to a :class:`Backbone`, and back.  A partial load is an error, never a warning."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoTokenizer, PretrainedConfig
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PretrainedConfig
 from transformers.initialization import no_init_weights
 
-from vlactl.backbones import fingerprint
 from vlactl.backbones.adapter import Backbone, Look
-from vlactl.backbones.families import FIRST_WORD, HALF, QUARTER, TINY_WORDS, Family, Layout, randomize
+from vlactl.backbones.families import FIRST_WORD, HALF, QUARTER, TINY_WORDS, Family, randomize
+from vlactl.backbones.prompt import Layout
+from vlactl.backbones.reading import Reader
 from vlactl.backbones.text import SubwordTokenizer, Tokenizer, WordTokenizer, tokenizer_from_json
-from vlactl.errors import CheckpointMismatch, FailureClass, StageFailed, UsageError
+from vlactl.errors import CheckpointMismatch, UsageError
 
 if TYPE_CHECKING:
     from vlactl.backbones import BackboneSpec
 
 HUB_ACTION_ROWS = 1024
 """Rows offered for discrete actions in a pretrained vocabulary: the last, least used ones (RT-2, OpenVLA)."""
+WEIGHTS, DOCUMENT, VOCABULARY = "weights.safetensors", "backbone.json", "tokenizer.json"
 
 
 def build(spec: BackboneSpec, seed: int) -> Backbone:
-    """A tiny random model, or pretrained weights from the hub or a folder."""
-    return _pretrained(spec) if spec.source else _tiny(spec, seed)
+    """A tiny random model; or weights from the hub or a folder, or their architecture with weights drawn anew."""
+    return _pretrained(spec, seed) if spec.source else _tiny(spec, seed)
 
 
 def _tiny(spec: BackboneSpec, seed: int) -> Backbone:
@@ -36,8 +43,9 @@ def _tiny(spec: BackboneSpec, seed: int) -> Backbone:
     rows = range(FIRST_WORD + TINY_WORDS, config.get_text_config().vocab_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModel.from_config(config, dtype=torch.float32)
-        randomize(model, model.get_input_embeddings(), rows)
+        model = family.model_of(config)
+        randomize(model, family.embedding(model), rows)
+        family.settle(model)
     return _assemble(
         spec,
         family,
@@ -47,38 +55,6 @@ def _tiny(spec: BackboneSpec, seed: int) -> Backbone:
         action_rows=rows,
         look=Look(image_px=px, mean=HALF, std=QUARTER),
         tokenizer=WordTokenizer(first=FIRST_WORD, capacity=TINY_WORDS),
-    )
-
-
-def _pretrained(spec: BackboneSpec) -> Backbone:
-    family = spec.family()
-    source = str(spec.folder) if spec.folder is not None else spec.source
-    if spec.folder is not None and spec.revision not in (None, found := fingerprint(spec.folder)):
-        raise UsageError(
-            f"the weights changed since they were planned: their fingerprint is {found}",
-            where=source,
-            expected=spec.revision or "",
-            remedy="plan the sweep again",
-        )
-    config = _read(spec, AutoConfig, source)
-    _require_family(spec, family, config)
-    px = _hub_px(spec, family, config)
-    tokenizer = SubwordTokenizer(_read(spec, AutoTokenizer, source).backend_tokenizer)
-    # Mismatched sizes are let through to the report, so that they are named like every other misfit.
-    more = {"dtype": getattr(torch, spec.dtype), "output_loading_info": True, "ignore_mismatched_sizes": True}
-    whole, report = _read(spec, AutoModelForImageTextToText, source, **more)
-    _require_complete(source, report)
-    layout, action_rows = _hub_layout(family, config, tokenizer, px)
-    tied = whole.lm_head.weight is whole.get_input_embeddings().weight
-    return _assemble(
-        spec,
-        family,
-        whole.model,
-        None if tied else whole.lm_head,
-        layout=layout,
-        tokenizer=tokenizer,
-        look=Look(image_px=px, mean=family.hub_mean, std=family.hub_std),
-        action_rows=action_rows,
     )
 
 
@@ -105,47 +81,28 @@ def _assemble(
 # ---- pretrained weights --------------------------------------------------------------------------
 
 
-def _read(spec: BackboneSpec, what: Any, source: str, **more: Any) -> Any:
-    """``what.from_pretrained`` with errors that say what to do."""
-    try:
-        return what.from_pretrained(
-            source, revision=None if spec.folder else spec.revision, trust_remote_code=False, **more
-        )
-    except (OSError, ValueError) as error:
-        here = f"backbone {spec.kind}, weights {source}" + (f" at {spec.revision}" if spec.revision else "")
-        first = str(error).strip().splitlines()[0]
-        if spec.folder is None and _is_network(error):
-            raise StageFailed(
-                f"the hub cannot be reached and the weights are not in its cache: {first}",
-                where=here,
-                failure=FailureClass.INFRASTRUCTURE,
-                remedy=(
-                    f"where there is a network: hf download {source} --revision {spec.revision}; then copy the "
-                    "cache (HF_HOME) here, or name the downloaded folder in `weights`"
-                ),
-            ) from error
-        raise UsageError(
-            f"the weights cannot be read: {first}",
-            where=here,
-            expected="a folder or repository with config.json, tokenizer and safetensors",
-            remedy="correct `weights` and `revision`; a gated repository needs HF_TOKEN",
-        ) from error
-
-
-def _is_network(error: BaseException | None) -> bool:
-    """Whether the chain of causes holds a failed connection or a cache miss in offline mode."""
-    while error is not None:
-        names = {kind.__name__ for kind in type(error).__mro__}
-        if names & {
-            "ConnectionError",
-            "ConnectError",
-            "TimeoutException",
-            "LocalEntryNotFoundError",
-            "OfflineModeIsEnabled",
-        }:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _pretrained(spec: BackboneSpec, seed: int) -> Backbone:
+    """Architecture and vocabulary of a repository or folder, and its weights unless ``vl_pretrain`` is false."""
+    family, reader = spec.family(), Reader(spec)
+    config = family.hub_config(reader)
+    _require_family(spec, family, config)
+    px = _hub_px(spec, family, config)
+    tokenizer, end = family.hub_tokenizer(reader)
+    with torch.random.fork_rng(devices=[]):  # also around reading: what no repository has is drawn
+        torch.manual_seed(seed)
+        whole = family.read(reader, config) if spec.learned_from_pictures else family.whole_of(config)
+    model, head = family.parted(whole)
+    layout, action_rows = _hub_layout(family, config, tokenizer, end, px)
+    return _assemble(
+        spec,
+        family,
+        model,
+        head,
+        layout=layout,
+        tokenizer=tokenizer,
+        look=Look(image_px=px, mean=family.hub_mean, std=family.hub_std),
+        action_rows=action_rows,
+    )
 
 
 def _require_family(spec: BackboneSpec, family: Family, config: PretrainedConfig) -> None:
@@ -168,42 +125,31 @@ def _hub_px(spec: BackboneSpec, family: Family, config: Any) -> int:
     return spec.image_px or native
 
 
-def _require_complete(source: str, report: dict[str, Any]) -> None:
-    """Raise :class:`CheckpointMismatch` unless every weight was read and used."""
-    wrong = {
-        name.replace("_", " "): sorted(map(str, report.get(name) or ()))
-        for name in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
-    }
-    CheckpointMismatch.check(wrong, where=source, remedy="download the repository again, or correct `revision`")
-
-
-def _hub_layout(family: Family, config: Any, tokenizer: SubwordTokenizer, px: int) -> tuple[Layout, list[int]]:
+def _hub_layout(
+    family: Family, config: Any, tokenizer: SubwordTokenizer, end: str, px: int
+) -> tuple[Layout, list[int]]:
     """Ids of the family's marks, and the vocabulary's last ordinary rows: one for slots, the others for actions."""
     model, marks = tokenizer.model, family.hub_marks
     special = set(model.get_added_tokens_decoder())
     known = {
         name: tuple(model.encode(text, add_special_tokens=False).ids) if text else ()
-        for name, text in (
-            ("bos", marks.bos),
-            ("before_view", marks.before_view),
-            ("after_view", marks.after_view),
-            ("before_text", marks.before_text),
-            ("after_text", marks.after_text),
-        )
+        for name in ("bos", "before_view", "after_view", "before_text", "after_text")
+        for text in (getattr(marks, name),)
     }
-    image = model.token_to_id(marks.image)
-    if image is None or image != config.image_token_id:
+    image = family.hub_image_id(config, tokenizer)
+    end_id = model.token_to_id(marks.end or end)
+    if end_id is None:
         raise UsageError(
-            f"the tokenizer's {marks.image} has id {image}, the model's config says {config.image_token_id}",
+            f"the tokenizer has no mark for the end of an answer ({marks.end or end or 'none named'})",
             remedy="take tokenizer and weights from one repository",
         )
     rows = min(config.get_text_config().vocab_size, model.get_vocab_size(with_added_tokens=False))
-    spare = [row for row in range(rows - 1, -1, -1) if row not in special][: HUB_ACTION_ROWS + 1]
-    layout = Layout(image=image, image_tokens=family.image_tokens(config, px), slot=spare[0], pad=0, **known)
-    return layout, spare[1:]
+    spare = [row for row in range(rows - 1, -1, -1) if row not in special | {image}][: HUB_ACTION_ROWS + 1]
+    tokens = family.image_tokens(config, px)
+    return Layout(image=image, image_tokens=tokens, slot=spare[0], pad=0, end=end_id, **known), spare[1:]
 
 
-# ---- saved policies ------------------------------------------------------------------------------
+# ---- saved policies and backbones ----------------------------------------------------------------
 
 
 def describe(backbone: Backbone) -> dict[str, Any]:
@@ -219,16 +165,16 @@ def describe(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def restore(spec: BackboneSpec, document: dict[str, Any], vocabulary: dict[str, Any]) -> Backbone:
+def restore(spec: BackboneSpec, document: Mapping[str, Any], vocabulary: dict[str, Any]) -> Backbone:
     """A backbone of the described architecture with weights yet to be loaded; reads nothing but its arguments."""
+    family = spec.family()
     with no_init_weights():  # drawing billions of weights takes minutes
-        model = AutoModel.from_config(AutoConfig.for_model(**document["config"]), dtype=torch.float32)
-    text = model.config.get_text_config()
-    head = nn.Linear(text.hidden_size, text.vocab_size, bias=False) if document["untied_head"] else None
+        model = family.model_of(family.config_from(dict(document["config"])))
+        head = family.head_of(model.config) if document["untied_head"] else None
     look = document["look"]
     return _assemble(
         spec,
-        spec.family(),
+        family,
         model,
         head,
         layout=Layout.from_json(document["layout"]),
@@ -236,3 +182,59 @@ def restore(spec: BackboneSpec, document: dict[str, Any], vocabulary: dict[str, 
         tokenizer=tokenizer_from_json(vocabulary),
         action_rows=document["action_rows"],
     )
+
+
+def save_backbone(backbone: Backbone, folder: Path) -> None:
+    """Write weights (in the spec's ``dtype``), architecture and vocabulary to ``folder`` (must not exist)."""
+    dtype = getattr(torch, backbone.spec.dtype)
+    weights = {
+        name: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in backbone.state_dict().items()
+    }
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    save_file(weights, draft / WEIGHTS)
+    document = {"kind": backbone.spec.kind, "architecture": describe(backbone)}
+    (draft / DOCUMENT).write_text(json.dumps(document, indent=1))
+    (draft / VOCABULARY).write_text(json.dumps(backbone.tokenizer.to_json()))
+    os.replace(draft, folder)
+
+
+def load_backbone(spec: BackboneSpec, folder: Path) -> Backbone:
+    """The backbone that :func:`save_backbone` wrote, on the CPU, as ``spec`` would have it built.
+
+    Raises :class:`UsageError` when a file is missing or of another kind of backbone, :class:`CheckpointMismatch` when
+    weights do not fit.
+    """
+    for name in (WEIGHTS, DOCUMENT, VOCABULARY):
+        if not (folder / name).is_file():
+            raise UsageError(
+                f"{name} is missing",
+                where=str(folder),
+                expected=f"{WEIGHTS}, {DOCUMENT}, {VOCABULARY}",
+                remedy="name the folder that save_backbone wrote",
+            )
+    document = json.loads((folder / DOCUMENT).read_text())
+    if document["kind"] != spec.kind:
+        raise UsageError(f"this is a backbone of the kind {document['kind']}", where=str(folder), expected=spec.kind)
+    backbone = restore(spec, document["architecture"], json.loads((folder / VOCABULARY).read_text()))
+    weights = load_file(folder / WEIGHTS)
+    require_fit(backbone.state_dict(), weights, where=str(folder / WEIGHTS), remedy="train this backbone again")
+    backbone.load_state_dict(weights, strict=True)
+    return backbone
+
+
+def require_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, where: str, remedy: str) -> None:
+    """Raise :class:`CheckpointMismatch` that names the first ten keys of each kind of difference."""
+    shapes = [
+        f"{key} {tuple(found[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in sorted(wanted.keys() & found.keys())
+        if wanted[key].shape != found[key].shape
+    ]
+    kinds = {
+        "missing": sorted(wanted.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - wanted.keys()),
+        "of another shape": shapes,
+    }
+    CheckpointMismatch.check(kinds, where=where, remedy=remedy)

@@ -158,7 +158,9 @@ class BackboneSpec(Spec):
 
     def execution_settings(self) -> dict[str, Any]:
         """As :meth:`Spec.execution_settings`, and the place of a weight folder, which the identity leaves out."""
-        return super().execution_settings() | ({"weights": str(self.folder.resolve())} if self.folder is not None else {})
+        return super().execution_settings() | (
+            {"weights": str(self.folder.resolve())} if self.folder is not None else {}
+        )
 
     def family(self) -> Family:
         """The family's tiny configuration and quirks (imports torch and transformers)."""
