@@ -86,7 +86,7 @@ class Sweep:
         backbone = dict(trial.cell)["backbone"]
         return SimpleNamespace(
             data=(digest_of("data"),),
-            pretrain=digest_of("pretrain", backbone),
+            pretrain=(digest_of("pretrain", backbone),),
             finetune=digest_of("finetune", trial.id),
             evaluate=digest_of("evaluate", trial.id),
         )
@@ -117,7 +117,7 @@ class Sweep:
     def train(self, trial: SimpleNamespace, points: int = 5) -> None:
         """Commit data, pretrain and finetune of one trial."""
         stages, curve = self.plan.trials[trial.id], metrics_text(points)
-        for kind, digest in (("data", stages.data[0]), ("pretrain", stages.pretrain), ("finetune", stages.finetune)):
+        for kind, digest in (("data", stages.data[0]), ("pretrain", stages.pretrain[0]), ("finetune", stages.finetune)):
             if not self.store.has(digest):
                 trained = kind != "data"
                 self.commit(

@@ -247,7 +247,7 @@ def test_statuses_tell_how_each_trial_ended(home: Path) -> None:
     with Journal(sweep_dir(home, "design", Path(sweep.recipe.path)) / "events.jsonl") as journal:
         stages = sweep.plan.trials
         journal.append({"event": "failed", "digest": stages[failed.id].evaluate, "failure": "nan", "message": "nan"},
-                       {"event": "failed", "digest": stages[below.id].pretrain, "failure": "oom", "message": "oom"},
+                       {"event": "failed", "digest": stages[below.id].pretrain[0], "failure": "oom", "message": "oom"},
                        {"event": "started", "digest": stages[stopped.id].evaluate})
         mirror(sweep)
         parent, children = runs_of(home)

@@ -15,7 +15,7 @@ from vlactl.errors import StoreError
 
 if TYPE_CHECKING:
     from vlactl.events import SweepState
-    from vlactl.plan import Plan
+    from vlactl.plan import Plan, TrialStages
     from vlactl.store import Artifact, Store
 
 Standing = Literal["done", "failed", "upstream_failed", "running", "unfinished"]
@@ -62,13 +62,14 @@ def trial_outcomes(plan: Plan, store: Store, state: SweepState | None = None) ->
     return {trial.id: outcome(stage_names(plan.trials[trial.id]), known, state) for trial in plan.recipe.trials}
 
 
-def stage_names(stages: Any) -> dict[str, str]:
+def stage_names(stages: TrialStages) -> dict[str, str]:
     """A trial's stages in the order in which they run, each under its kind; a second data stage is ``data.2``."""
-    data = stages.data
-    digests = [data] if isinstance(data, str) else list(data.values() if isinstance(data, Mapping) else data)
-    named = {"data" if index == 0 else f"data.{index + 1}": digest for index, digest in enumerate(digests)}
-    rest = {"pretrain": stages.pretrain, "finetune": stages.finetune, "evaluate": stages.evaluate}
-    return named | {kind: digest for kind, digest in rest.items() if digest}
+    named = {
+        kind if index == 0 else f"{kind}.{index + 1}": digest
+        for kind, digests in (("data", stages.data), ("pretrain", stages.pretrain))
+        for index, digest in enumerate(digests)
+    }
+    return named | {"finetune": stages.finetune, "evaluate": stages.evaluate}
 
 
 class Known:

@@ -24,7 +24,7 @@ def row_of(report: Report, *values: str) -> Row:
 def planned(sweep: Sweep) -> dict:
     """The journal's event that names every stage."""
     stages = [(digest, kind, kind) for trial in sweep.plan.trials.values()
-              for kind, digest in (("data", trial.data[0]), ("pretrain", trial.pretrain), ("finetune", trial.finetune),
+              for kind, digest in (("data", trial.data[0]), ("pretrain", trial.pretrain[0]), ("finetune", trial.finetune),
                                    ("evaluate", trial.evaluate))]
     return {"event": "planned", "plan": "p", "stages": list(dict.fromkeys(stages))}
 
@@ -80,7 +80,7 @@ def test_every_cell_is_shown_whatever_became_of_it(tmp_path: Path) -> None:
     sweep.recipe.excluded = (SimpleNamespace(cell=(("backbone", "f"), ("formulation", "one-step")),
                                              because="f has no language head", where="r.yaml:9:3"),)
     events = [planned(sweep), failed(sweep.plan.trials[broken.id].evaluate, "nan", "loss is nan\nat update 3"),
-              failed(sweep.plan.trials[below.id].pretrain, "oom", "out of memory"),
+              failed(sweep.plan.trials[below.id].pretrain[0], "oom", "out of memory"),
               {"event": "started", "digest": sweep.plan.trials[dead.id].finetune}]
     report = build(sweep.recipe, sweep.plan, sweep.store, state=sweep.state(*events))
     told = {row.cell[0][1]: (row.state, row.detail) for row in report.rows}

@@ -23,6 +23,7 @@
     sources:                                # role -> name -> source
       in-domain: {panda: {kind: tabletop, embodiment: panda}}
       cross-embodiment: {stubby: {kind: tabletop, embodiment: stubby}}
+      vision-language: {desk: {kind: tabletop, pairs_per_episode: 4}}     # captions and questions about pictures
     references: [expert, random]            # ceiling and floor, evaluated under the same protocol
     execution: {jobs: 2, hint_s: {finetune: 60}}    # how it runs; no digest depends on it
     report: {metric: avg_len}

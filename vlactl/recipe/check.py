@@ -13,7 +13,7 @@ from vlactl.recipe.menus import ROLES
 from vlactl.recipe.model import Execution
 from vlactl.recipe.resolve import Resolved, Resolver
 from vlactl.spaces import differences
-from vlactl.strategies import IN_DOMAIN, Phase, split_updates
+from vlactl.strategies import CROSS, IN_DOMAIN, VISION_LANGUAGE, Phase, align_conflict, split_updates
 
 OTHER_EMBODIMENT = (
     "embodiment",
@@ -45,13 +45,24 @@ class Checker:
         strategy, sources, evaluation = parts["strategy"], parts["sources"], parts["evaluation"]
         if strategy and training and self._first("phases", strategy, id(sources), training):
             self._split(strategy, self._names(sources), training)
+        if strategy and training and backbone and self._first("cache", strategy, id(sources), training, backbone):
+            self._cache(strategy, self._names(sources), training, backbone)
+        if backbone and sources and self._first("words", backbone, id(sources)):
+            self._words(backbone, sources)
         if evaluation and sources and self._first("spaces", id(sources), evaluation):
             self._spaces(sources, evaluation)
+        if evaluation and sources and strategy and self._first("align", id(sources), evaluation, strategy):
+            self._align(strategy, sources, evaluation)
+        if evaluation and formulation and self._first("actions", evaluation, formulation):
+            self._actions(formulation, evaluation)
 
     def used(self, parts: Mapping[str, Any]) -> dict[str, dict[str, Resolved]]:
-        """The sources that the strategy's phases draw from; the others are no part of the trial."""
+        """The sources that the trial's stages draw from; the others are no part of it."""
         phases = self._phases_of(parts["strategy"], self._names(parts["sources"])) or ()
-        names = {name for phase in phases for name, _ in phase.mixture}
+        names = {item.source for phase in phases for item in phase.mixture}
+        names |= {name for phase in phases for name, _ in phase.vl}
+        if parts["backbone"].spec.needs_vl_stage:
+            names |= set(parts["sources"].get(VISION_LANGUAGE, ()))
         return {
             role: kept
             for role, named in parts["sources"].items()
@@ -161,6 +172,64 @@ class Checker:
                 path, f"{error.what} (strategy {strategy.spec.kind})", expected=error.expected, remedy=error.remedy
             )
 
+    def _cache(
+        self, strategy: Resolved, names: Mapping[str, tuple[str, ...]], training: Resolved, backbone: Resolved
+    ) -> None:
+        """Features that are computed once must stay right in every phase."""
+        for phase in self._phases_of(strategy, names) or ():
+            tuning = {} if phase.tuning is None else {"tuning": phase.tuning}
+            reason = training.spec.model_copy(update=tuning).cache_conflict(backbone.spec)
+            if reason is not None:
+                self.document.add(
+                    training.path,
+                    f"training.cache_vision: {reason}",
+                    remedy="leave cache_vision out of these cells, or change what it needs",
+                )
+                return
+
+    def _words(self, backbone: Resolved, sources: Mapping[str, Mapping[str, Resolved]]) -> None:
+        """Pictures with words must be there for whom needs them, and must have words."""
+        if backbone.spec.needs_vl_stage and not sources.get(VISION_LANGUAGE):
+            self.document.add(
+                backbone.path,
+                f"{backbone.spec.kind} with vl_pretrain: true needs pictures with words to be pretrained on",
+                expected=f"a source under sources.{VISION_LANGUAGE}",
+                remedy=f"sources: {{{VISION_LANGUAGE}: {{desk: {{kind: tabletop, pairs_per_episode: 4}}}}}}",
+            )
+        for name, source in sources.get(VISION_LANGUAGE, {}).items():
+            if source.spec.has_words is False:
+                self.document.add(
+                    source.path,
+                    f"the source '{name}' has no words about its pictures",
+                    expected="captions and questions",
+                    remedy="set its pairs_per_episode to 1 or more",
+                )
+
+    def _align(
+        self, strategy: Resolved, sources: Mapping[str, Mapping[str, Resolved]], evaluation: Resolved
+    ) -> None:
+        """Actions that are to be converted must have units that can be."""
+        if strategy.spec.align != "physical":
+            return
+        for name, source in sources.get(CROSS, {}).items():
+            reason = align_conflict(evaluation.spec.spaces(), source.spec.spaces())
+            if reason is not None:
+                self.document.add(
+                    source.path,
+                    f"the actions of source '{name}' cannot be converted: {reason}",
+                    remedy="align: statistics lets every embodiment keep its own scale",
+                )
+
+    def _actions(self, formulation: Resolved, evaluation: Resolved) -> None:
+        """Some parameterisations of actions need to know where the hand is."""
+        reason = formulation.spec.spaces_conflict(evaluation.spec.spaces())
+        if reason is not None:
+            self.document.add(
+                formulation.path,
+                f"{formulation.spec.kind}: {reason}",
+                remedy="choose another parameterisation of the actions",
+            )
+
     def _spaces(self, sources: Mapping[str, Mapping[str, Resolved]], evaluation: Resolved) -> None:
         """Sources must speak the benchmark's language; other embodiments may differ in scale and name."""
         try:
@@ -169,7 +238,7 @@ class Checker:
             self.document.add(evaluation.path, error.what, expected=error.expected, remedy=error.remedy)
             return
         for role, named in sources.items():
-            for name, source in named.items():
+            for name, source in named.items() if role != VISION_LANGUAGE else ():  # pictures and words only
                 try:
                     found = differences(
                         wanted, source.spec.spaces(), ignore=() if role == IN_DOMAIN else OTHER_EMBODIMENT

@@ -38,7 +38,7 @@ class Trial:
     training: TrainingSettings
     evaluation: BenchmarkSpec
     sources: Mapping[str, Mapping[str, SourceSpec]]
-    """Role (``in-domain``, ``cross-embodiment``) -> name -> source; only those that the strategy draws from."""
+    """Role (``in-domain``, ``cross-embodiment``, ``vision-language``) -> name -> source; only those that are used."""
 
     @property
     def slug(self) -> str:
@@ -171,6 +171,8 @@ class ReportSettings(BaseModel):
     """Column by which rows are sorted: avg_len, sr1 .. sr5."""
     by: tuple[str, ...] = ()
     """Axes whose marginal effect is shown; empty is all of them."""
+    published: str | None = None
+    """Published table that asks the same question (``vlactl list published``); ``report --with published`` shows it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -177,11 +177,12 @@ def tags_of(trial: Trial, outcome: TrialOutcome) -> dict[str, str]:
 def curves_of(outcome: TrialOutcome, store: Store) -> list[Curve]:
     """Finished curves from the store, growing ones from the work folder."""
     curves = []
-    for stage, prefix in PREFIXES.items():
-        if stage not in outcome.stages:
+    for stage, digest in outcome.stages.items():
+        kind, dot, number = stage.partition(".")
+        if kind not in PREFIXES:
             continue
-        digest, artifact = outcome.stages[stage], outcome.artifacts.get(stage)
-        work = Path(store.root) / "work" / f"{stage}-{digest}"
+        artifact, prefix = outcome.artifacts.get(stage), f"{PREFIXES[kind]}{dot}{number}"
+        work = Path(store.root) / "work" / f"{kind}-{digest}"
         where = (
             Path(artifact.path) if artifact is not None else work if (work / "metrics.jsonl").exists() else work / "out"
         )
