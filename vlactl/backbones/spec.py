@@ -139,6 +139,11 @@ class BackboneSpec(Spec):
         """Whether a stage of ours has to train the bare backbone on pictures with words."""
         return self.weights == "tiny" and self.learned_from_pictures
 
+    @property
+    def draws_weights(self) -> bool:
+        """Whether the seed decides some of the first weights: all of them, or those between parts of the hub."""
+        return self.weights == "tiny" or not self.learned_from_pictures or bool(self.hub_parts)
+
     def identity(self) -> dict[str, Any]:
         """As :meth:`Spec.identity`; a folder counts by its content, which is its ``revision``, not by its place.
 
