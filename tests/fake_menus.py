@@ -28,7 +28,20 @@ class Model(Spec):
     """Hidden size."""
     checkpointing: bool = Field(default=False, json_schema_extra={"execution": True})
     """Saves memory."""
+    vl_pretrain: bool = Field(default=False, json_schema_extra={"added": False})
+    """Whether it learned from pictures with words before."""
+    vl_updates: int = Field(default=40, json_schema_extra={"added": 40})
+    """Updates of that."""
     decoder_only: ClassVar[bool] = True
+    caches_features: ClassVar[bool] = True
+
+    @property
+    def needs_vl_stage(self) -> bool:
+        return self.weights == "tiny" and self.vl_pretrain
+
+    @property
+    def draws_weights(self) -> bool:
+        return self.weights == "tiny"
 
 
 @BACKBONES.add
@@ -44,6 +57,7 @@ class Beta(Model):
 
     kind = "beta"
     decoder_only = False
+    caches_features = False
 
 
 class Ask(Spec):
@@ -57,8 +71,13 @@ class Ask(Spec):
             raise ValueError(f"execute ({self.execute}) is more than horizon ({self.horizon})")
         return self
 
+    actions: Literal["relative", "absolute"] = Field(default="relative", json_schema_extra={"added": "relative"})
+
     def conflicts(self, backbone: Model) -> str | None:
         return None
+
+    def space_conflict(self, spaces: Spaces) -> str | None:
+        return "the state has no pose" if self.actions == "absolute" else None
 
 
 @FORMULATIONS.add
@@ -126,10 +145,15 @@ class Drawn(Spec):
     embodiment: Literal["panda", "stubby"] = "panda"
     image_px: int = 64
     episodes: int = Field(default=200, ge=1)
+    pairs: int = Field(default=0, json_schema_extra={"added": 0})
     pictures: str = Field(default="", json_schema_extra={"added": ""})
 
     def spaces(self) -> Spaces:
         return spaces(self.embodiment, self.image_px, self.pictures)
+
+    @property
+    def has_words(self) -> bool:
+        return self.pairs > 0
 
 
 @SOURCES.add
@@ -158,7 +182,16 @@ class Settings(Spec):
     learning_rate: float = Field(default=2e-3, gt=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     betas: tuple[float, float] = (0.9, 0.95)
+    tuning: Literal["full", "frozen-vision"] = Field(default="full", json_schema_extra={"added": "full"})
+    cache_vision: bool = Field(default=False, json_schema_extra={"added": False})
     micro_batch: int | None = Field(default=None, json_schema_extra={"execution": True})
+
+    def cache_conflict(self, backbone: Model) -> str | None:
+        if not self.cache_vision:
+            return None
+        if not backbone.caches_features:
+            return f"cache_vision: {backbone.kind} cannot go on from features"
+        return None if self.tuning == "frozen-vision" else f"cache_vision: tuning {self.tuning} changes the vision tower"
 
     def micro_windows(self, history: int, world_size: int) -> int:
         if self.global_batch % history:

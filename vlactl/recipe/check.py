@@ -182,7 +182,7 @@ class Checker:
             if reason is not None:
                 self.document.add(
                     training.path,
-                    f"training.cache_vision: {reason}",
+                    reason,
                     remedy="leave cache_vision out of these cells, or change what it needs",
                 )
                 return
@@ -222,7 +222,7 @@ class Checker:
 
     def _actions(self, formulation: Resolved, evaluation: Resolved) -> None:
         """Some parameterisations of actions need to know where the hand is."""
-        reason = formulation.spec.spaces_conflict(evaluation.spec.spaces())
+        reason = formulation.spec.space_conflict(evaluation.spec.spaces())
         if reason is not None:
             self.document.add(
                 formulation.path,
