@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from tests.formats.synthetic import like_calvins_own
 from vlactl.errors import UsageError
 from vlactl.formats import SOURCES
 from vlactl.formats.recorded import EpisodeWriter, RecordedEpisodes
@@ -26,13 +27,35 @@ def recorded(tmp_path_factory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def calvins(tmp_path_factory) -> Path:
+    """A small folder like CALVIN's own."""
+    segments = [("A", "open_drawer", 5, 9), ("B", "turn_on_led", 8, 12)]
+    return like_calvins_own(tmp_path_factory.mktemp("calvin"), segments)
+
+
 @pytest.fixture
-def fields(recorded: Path) -> dict[str, dict]:
+def fields(recorded: Path, calvins: Path) -> dict[str, dict]:
     """Kind -> fields of a small source of that kind."""
-    return {"tabletop": SMALL, "recorded": {"path": str(recorded)}}
+    return {"tabletop": SMALL, "recorded": {"path": str(recorded)}, "oxe": {"dataset": "bridge_orig"},
+            "calvin": {"split": "custom", "path": str(calvins), "image_px": 16}}
+
+
+RECORDED_HERE = [kind for kind in SOURCES if kind != "oxe"]
+"""Kinds that this installation can record; the others plan."""
 
 
 @pytest.mark.parametrize("kind", list(SOURCES))
+def test_what_cannot_be_recorded_says_what_is_missing_and_nothing_else_does(kind: str, fields: dict, tmp_path: Path):
+    source = SOURCES.get(kind)(**fields[kind])
+    assert bool(source.missing()) == (kind not in RECORDED_HERE)
+    if kind not in RECORDED_HERE:
+        with pytest.raises(UsageError) as caught:
+            source.record(tmp_path, lambda *_, **__: None)
+        assert source.missing()[0] in caught.value.remedy
+
+
+@pytest.mark.parametrize("kind", RECORDED_HERE)
 def test_a_source_records_what_its_spaces_declare(kind: str, fields: dict, tmp_path: Path):
     source, seen = SOURCES.get(kind)(**fields[kind]), []
     summary = source.record(tmp_path, lambda done, total, unit="", **_: seen.append((done, total, unit)))
@@ -46,10 +69,14 @@ def test_a_source_records_what_its_spaces_declare(kind: str, fields: dict, tmp_p
         assert np.abs(episode.actions_TA).max() <= 1
 
 
-@pytest.mark.parametrize("kind", list(SOURCES))
+@pytest.mark.parametrize("kind", RECORDED_HERE)
 def test_the_same_source_records_the_same_content(kind: str, fields: dict, recorded: Path, tmp_path: Path):
-    assert SOURCES.get(kind)(**fields[kind]).record(tmp_path, lambda *_, **__: None)["digest"] == \
-        RecordedEpisodes(recorded).digest()
+    def digest_of(out: str) -> str:
+        (tmp_path / out).mkdir()
+        return SOURCES.get(kind)(**fields[kind]).record(tmp_path / out, lambda *_, **__: None)["digest"]
+
+    again = digest_of("again") if kind == "calvin" else RecordedEpisodes(recorded).digest()
+    assert digest_of("once") == again
 
 
 @pytest.mark.parametrize("kind", list(SOURCES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
@@ -91,6 +92,31 @@ def assert_equal(found: Episodes, wanted: Episodes, *, arrays: Sequence[str] = A
             if right is not None:
                 assert left.dtype == right.dtype, name
                 np.testing.assert_array_equal(left, right, err_msg=f"episode {position}, {name}")
+
+
+def like_calvins_own(folder: Path, segments: Sequence[tuple[str, str, int, int]], seed: int = 0) -> Path:
+    """Write the training half of a folder like CALVIN's own and return the folder: two sizes of images, a sidecar
+    nowhere.  ``segments``: scene, task, first and last frame of each annotation; windows may overlap."""
+    half, rng = folder / "training", np.random.default_rng(seed)
+    (half / "lang_annotations").mkdir(parents=True)
+    for number in sorted({frame for *_, first, last in segments for frame in range(first, last + 1)}):
+        np.savez_compressed(half / f"episode_{number:07d}.npz", actions=rng.normal(size=7),
+                            rel_actions=rng.uniform(-1, 1, 7), robot_obs=rng.normal(size=15),
+                            scene_obs=rng.normal(size=24), rgb_static=rng.integers(0, 256, (20, 20, 3), np.uint8),
+                            rgb_gripper=rng.integers(0, 256, (8, 8, 3), np.uint8),
+                            depth_static=rng.normal(size=(20, 20)).astype(np.float32))
+    tasks = [task for _, task, *_ in segments]
+    np.save(half / "lang_annotations/auto_lang_ann.npy", np.array({
+        "language": {"ann": [f"please {task}" for task in tasks], "task": tasks,
+                     "emb": rng.normal(size=(len(tasks), 1, 384))},
+        "info": {"episodes": [], "indx": [(np.int64(first), last) for *_, first, last in segments]}}, object),
+        allow_pickle=True)
+    scenes: dict[str, list[int]] = {}
+    for scene, _, first, last in segments:
+        found = scenes.setdefault(f"calvin_scene_{scene}", [first, last])
+        found[:] = [min(found[0], first), max(found[1], last)]
+    np.save(half / "scene_info.npy", np.array(scenes, object), allow_pickle=True)
+    return folder
 
 
 def silent(*_: object, **__: object) -> None:

@@ -14,7 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from tests.formats.synthetic import ACTION, SEEN, SPACES, InMemory, assert_equal, datasets, episode, pairs, silent
+from tests.formats.synthetic import (
+    ACTION,
+    SEEN,
+    SPACES,
+    InMemory,
+    assert_equal,
+    datasets,
+    episode,
+    like_calvins_own,
+    pairs,
+    silent,
+)
 from vlactl.errors import IncompatibleSpaces, UsageError
 from vlactl.formats.calvin import CalvinEpisodes, write
 from vlactl.formats.calvin.writer import halves
@@ -184,21 +195,7 @@ def test_an_export_that_lost_annotations_is_refused(export: Path):
 @pytest.fixture
 def foreign(tmp_path: Path) -> Path:
     """A folder like CALVIN's own: two sizes of images, overlapping windows, float32 and float64 mixed, no sidecar."""
-    half = tmp_path / "task_D_D/training"
-    (half / "lang_annotations").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for number in range(100, 110):
-        np.savez_compressed(half / f"episode_{number:07d}.npz", actions=rng.normal(size=7),
-                            rel_actions=rng.uniform(-1, 1, 7), robot_obs=rng.normal(size=15),
-                            scene_obs=rng.normal(size=24), rgb_static=rng.integers(0, 256, (20, 20, 3), np.uint8),
-                            rgb_gripper=rng.integers(0, 256, (8, 8, 3), np.uint8),
-                            depth_static=rng.normal(size=(20, 20)).astype(np.float32))
-    np.save(half / "lang_annotations/auto_lang_ann.npy", np.array({
-        "language": {"ann": ["open it", "close it"], "task": ["open_drawer", "close_drawer"],
-                     "emb": rng.normal(size=(2, 1, 384))},
-        "info": {"episodes": [], "indx": [(np.int64(100), np.int64(104)), (103, 109)]}}, object), allow_pickle=True)
-    np.save(half / "scene_info.npy", np.array({"calvin_scene_D": [100, 200]}, object), allow_pickle=True)
-    return half.parent
+    return like_calvins_own(tmp_path / "task_D_D", [("D", "open_drawer", 100, 104), ("D", "close_drawer", 103, 109)])
 
 
 def test_calvins_own_dataset_is_read_when_its_cameras_are_made_one_size(foreign: Path):

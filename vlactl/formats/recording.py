@@ -13,13 +13,15 @@ import fcntl
 import math
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vlactl.errors import StoreConflict, StoreError, UsageError
 from vlactl.formats import Progress
+from vlactl.formats.crew import Tell, work_through
+from vlactl.formats.pace import Pace
 from vlactl.formats.quotas import Unit
 from vlactl.formats.recorded import (
     ARRAYS,
@@ -115,6 +117,30 @@ class Recording:
         if free < needed:
             raise StoreError(f"recording {episodes} episodes may need {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free",
                              where=str(self.path), remedy="free some space, record fewer episodes or smaller images")
+
+    def carried_out(self, units: Sequence[Unit], work: Callable[[Unit, Tell], None], *, workers: int,
+                    progress: Progress, prepare: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """Have ``work`` make every unit that is not there yet, in ``workers`` processes, and put the dataset together.
+
+        ``prepare`` runs before the first of them.  Returns the summary with what was ``dropped`` by task, ``cpu_s`` of
+        all units and ``frames_per_s`` of this call; only counts and digest where the recording was complete already.
+        """
+        if (complete := self.result()) is not None:
+            return complete
+        with self.claimed():
+            if (complete := self.result()) is not None:  # another process finished while this one came
+                return complete
+            finished = self.finished(units)
+            done = {unit.number for unit in finished}
+            missing = [unit for unit in units if unit.number not in done]
+            total, begun = (sum(unit.episodes for unit in some) for some in (units, finished))
+            self.require_space(total - begun, total)
+            prepare()
+            progress(begun, total, unit="episodes")
+            pace = Pace(progress, total, begun)
+            work_through(work, missing, workers, pace)
+            result = self.assemble(units, progress)
+        return {**result, "frames_per_s": pace.frames_per_s}
 
     def assemble(self, units: Sequence[Unit], progress: Progress) -> dict[str, Any]:
         """Put the dataset together; every byte is checked on the way.

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from vlactl.formats import Progress, Tabletop
-from vlactl.formats.crew import Tell, work_through
-from vlactl.formats.pace import Pace
+from vlactl.formats.crew import Tell
 from vlactl.formats.quotas import Unit, divide
 from vlactl.formats.recorded import EpisodeWriter, PairRow
 from vlactl.formats.recording import Recording
@@ -30,23 +29,14 @@ def record(source: Tabletop, out: Path, progress: Progress) -> dict[str, Any]:
     The summary has what was ``dropped`` by task, ``cpu_s`` of all units, ``kernels_s``, and ``frames_per_s`` of this
     call over all workers; only counts and digest where the recording was complete already.
     """
-    recording, units = Recording(out, identity_of(source), source.spaces()), divided(source)
-    if (complete := recording.result()) is not None:
-        return complete
-    with recording.claimed():
-        if (complete := recording.result()) is not None:  # another process finished while this one came
-            return complete
-        finished = recording.finished(units)
-        done = {unit.number for unit in finished}
-        missing = [unit for unit in units if unit.number not in done]
-        recording.require_space(sum(unit.episodes for unit in missing), source.episodes)
-        kernels_s = _warmed(source, progress)
-        begun = sum(unit.episodes for unit in finished)
-        progress(begun, source.episodes, unit="episodes")
-        pace = Pace(progress, source.episodes, begun)
-        work_through(partial(record_unit, source, out), missing, source.workers, pace)
-        result = recording.assemble(units, progress)
-    return {**result, "kernels_s": round(kernels_s, 2), "frames_per_s": pace.frames_per_s}
+    recording, kernels_s = Recording(out, identity_of(source), source.spaces()), [0.0]
+
+    def prepare() -> None:
+        kernels_s[0] = _warmed(source, progress)
+
+    result = recording.carried_out(divided(source), partial(record_unit, source, out), workers=source.workers,
+                                   progress=progress, prepare=prepare)
+    return {**result, "kernels_s": round(kernels_s[0], 2)} if "frames_per_s" in result else result
 
 
 def divided(source: Tabletop) -> tuple[Unit, ...]:

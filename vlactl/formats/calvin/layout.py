@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from vlactl.errors import IncompatibleSpaces
-from vlactl.spaces import ActionSpace, ObservationSpace, Spaces
+from vlactl.spaces import Spaces
 
 HALVES = ("training", "validation")
 FRAME = "episode_{:07d}.npz"
@@ -74,19 +74,6 @@ def differs(spaces: Spaces) -> tuple[str, ...]:
         "Sentence embeddings (emb) are NaN, because no language model has read the instructions: compute your own.",
         f"Each frame has an array more, {STATE}: the proprioception that vlactl's policies see.",
     )
-
-
-def foreign_spaces(sizes: dict[str, tuple[int, int]], pictures: str) -> Spaces:
-    """The spaces of CALVIN's own dataset; ``sizes``: (height, width) in pixels by npz key."""
-    from vlactl.tabletop.interface import ROBOT_STATE_NAMES
-
-    cameras = tuple((name, *sizes[key]) for name, key in CAMERA_KEYS.items())
-    return Spaces(
-        observation=ObservationSpace(cameras=cameras, state=ROBOT_STATE_NAMES, pictures=pictures),
-        action=ActionSpace(names=("x", "y", "z", "euler_x", "euler_y", "euler_z", "gripper"),
-                           control="relative-eef-pose-euler", frame="world", position_scale_m=0.02,
-                           rotation_scale_rad=0.05, rate_hz=30.0),
-        embodiment="calvin-panda")
 
 
 def absolute_actions(robot_TR: np.ndarray, actions_TA: np.ndarray, spaces: Spaces) -> np.ndarray:

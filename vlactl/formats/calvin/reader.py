@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vlactl.benchmarks.foreign import calvin_pictures, calvin_spaces
 from vlactl.episodes import Episode
 from vlactl.errors import IncompatibleSpaces, UsageError
 from vlactl.formats import sidecar
@@ -28,14 +29,15 @@ class CalvinEpisodes:
     Raises :class:`UsageError` for a folder that is not whole, or not in this format.
     """
 
-    def __init__(self, path: Path, *, image_px: int | None = None) -> None:
-        self.path, self._image_px = path, image_px
+    def __init__(self, path: Path, *, image_px: int | None = None, renderer: str = "egl") -> None:
+        """``renderer``: who drew the images of a dataset that is not ours, ``egl`` or ``tiny``."""
+        self.path, self._image_px, self._renderer = path, image_px, renderer
         found = sidecar.read(path, "calvin")
         if found is not None and image_px is not None:
             raise UsageError("the images of an export are read as they are", where="--image-px",
                              remedy="leave the option out")
         halves = [path / name for name in layout.HALVES if (path / name).is_dir()]
-        rows = [row for half in halves or [path] for row in _annotations(half)]
+        rows = [row for half in halves or [path] for row in read_annotations(half)]
         if found is not None:
             rows = _in_order(rows, found, path)
         self._rows = rows
@@ -91,18 +93,18 @@ class CalvinEpisodes:
                 raise UsageError(f"it is an export of vlactl's, or half of one, without its {sidecar.NAME}",
                                  where=str(self.path), expected=f"{sidecar.NAME}, which lies beside 'training'",
                                  remedy="give the folder above it, or convert the dataset again")
-        sizes = {key: image_YXC.shape[:2] for key, image_YXC in images.items()}
+        sizes = {key: (image_YXC.shape[0], image_YXC.shape[1]) for key, image_YXC in images.items()}
         if len(set(sizes.values())) != 1:
             raise IncompatibleSpaces(
                 "the cameras have different sizes: " + ", ".join(f"{key} {size[0]}x{size[1]}" for key, size
                                                                  in sizes.items()),
                 where=str(file), expected="one size for all cameras of a dataset",
                 remedy="resize them while converting, for example with --image-px 96")
-        how = f", resized to {self._image_px} px" if self._image_px is not None else ""
-        return layout.foreign_spaces(sizes, f"CALVIN's own{how}")
+        return calvin_spaces(sizes["rgb_static"], sizes["rgb_gripper"], calvin_pictures(self._image_px, self._renderer))
 
 
-def _annotations(half: Path) -> list[dict[str, Any]]:
+
+def read_annotations(half: Path) -> list[dict[str, Any]]:
     """``{"folder", "task", "instruction", "first", "last", "scene"}`` of every annotation of one half."""
     file = half / layout.ANNOTATIONS
     found = read_object(file, "CALVIN's language annotations")
