@@ -39,7 +39,7 @@ class Row:
     detail: str = ""
     """Failure class and stage, why it was excluded, or what a reference is."""
     reference: str = ""
-    """``expert`` | ``random`` | ``zero``; empty for a cell."""
+    """``expert`` | ``random`` | ``zero``, with ``/<evaluation>`` where there are several; empty for a cell."""
     estimate: Estimate | None = None
     """The metric with its 95 % interval."""
     rates: tuple[Estimate, ...] = ()
@@ -75,6 +75,11 @@ class Row:
     def name(self) -> str:
         return self.reference or " / ".join(value for _, value in self.cell)
 
+    @property
+    def policy(self) -> str:
+        """Which reference policy this is, whatever it was tested in."""
+        return self.reference.partition("/")[0]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level:
@@ -100,6 +105,41 @@ class Margin:
     levels: tuple[Level, ...]
     """Best first."""
     note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuotedRow:
+    """One line of a published table, with the cells of ours that have its names."""
+
+    method: str
+    cell: tuple[tuple[str, str], ...]
+    """``((coordinate, value), ...)``; empty for another method."""
+    scores: Mapping[str, float]
+    """As printed, rates in percent; what is not known is absent."""
+    versions: tuple[str, ...]
+    place: str
+    source: str
+    trust: str
+    note: str
+    ours: tuple[tuple[str, Estimate | None], ...] = ()
+    """``(name of our row, its metric)``, None where it has no score."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quoted:
+    """A published table beside ours: numbers of another protocol, never part of a test."""
+
+    id: str
+    title: str
+    mark: str
+    """What stands above it: published, paper and version, table; another protocol, never part of any test here."""
+    setting: str
+    note: str
+    metric: str
+    coordinates: tuple[str, ...]
+    """Those in which the rows differ."""
+    columns: tuple[str, ...]
+    rows: tuple[QuotedRow, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +169,8 @@ class Report:
     """Episodes on which cells are compared."""
     designs: bool
     """Whether the seed spread is part of the comparisons; False: they compare checkpoints."""
+    published: tuple[Quoted, ...] = ()
+    """Published tables, when they were asked for."""
 
 
 def build(
@@ -140,13 +182,16 @@ def build(
     *,
     state: SweepState | None = None,
     ignore: Sequence[str] = (),
+    published: Sequence[str] = (),
     now: datetime | None = None,
 ) -> Report:
     """Read the store and compare.
 
     ``state`` is the fold of the sweep's journal: without it a failed cell can only be called unfinished.  ``ignore``
     names protocol fields that may differ between rows (``*``: all); without it two protocols in one table raise
-    :class:`UsageError`.  Raises :class:`UnknownName` for a metric or axis that does not exist.
+    :class:`UsageError`, but for the fields that the recipe's own ``evaluation`` axes vary.  ``published`` names
+    published tables to show beside ours.  Raises :class:`UnknownName` for a metric, axis or published table that does
+    not exist.
     """
     if metric not in METRICS:
         raise UnknownName("metric", metric, METRICS)
@@ -154,8 +199,10 @@ def build(
     if by is not None and by not in names:
         raise UnknownName("axis", by, names)
     from vlactl.report.assembly import assemble
+    from vlactl.report.quoted import beside
 
-    return assemble(recipe, plan, store, metric, by, state=state, ignore=ignore, now=now)
+    found = assemble(recipe, plan, store, metric, by, state=state, ignore=ignore, now=now)
+    return beside(found, recipe, published) if published else found
 
 
 def render(report: Report, format: str = "table", *, colour: bool = False, width: int | None = None) -> str:

@@ -18,7 +18,7 @@ from vlactl.report import CHAIN, Report, Row, State
 from vlactl.report.letters import letters
 from vlactl.report.margins import margins
 from vlactl.report.measured import Measured, bounds_of, measure
-from vlactl.report.protocols import protocol_line, the_protocol
+from vlactl.report.protocols import fields_of_axes, protocol_line, same_episodes, the_protocol
 from vlactl.report.provenance import describe_provenance
 from vlactl.report.words import answer, notes
 
@@ -56,13 +56,14 @@ def assemble(
     }
     used = [(row_name(cell), artifact) for cell, m in measured.items() for artifact in m.artifacts]
     used += [(name, artifact) for name, m in references.items() for artifact in m.artifacts]
-    protocol, digest, protocol_notes = the_protocol(used, ignore)
+    protocol, digest, protocol_notes = the_protocol(used, ignore, fields_of_axes(recipe))
     rows = {
         cell: cell_row(cell, group, [outcomes[t.id] for t in group], measured.get(cell), metric)
         for cell, group in trials.items()
     }
     scored = sorted((row for row in rows.values() if row.estimate), key=lambda row: -row.estimate.mean)  # type: ignore
-    shared = sorted(frozenset.intersection(*(measured[row.cell].keys for row in scored))) if scored else []
+    paired = same_episodes([artifact for m in measured.values() for artifact in m.artifacts])
+    shared = sorted(frozenset.intersection(*(measured[row.cell].keys for row in scored))) if scored and paired else []
     scored = compared(scored, {row.cell: measured[row.cell].values_RN(metric, shared) for row in scored})
     excluded = [Row(cell=item.cell, state="excluded", detail=item.because) for item in recipe.excluded]
     report = Report(
@@ -90,7 +91,13 @@ def assemble(
         shared=len(shared),
         designs=any(row.seeds > 1 for row in scored),
     )
-    return replace(report, answer=answer(report), notes=(*protocol_notes, *notes(report, left_out=recipe.left_out)))
+    said = notes(report, left_out=recipe.left_out, tiny=tiny_cells(recipe))
+    return replace(report, answer=answer(report), notes=(*protocol_notes, *said))
+
+
+def tiny_cells(recipe: Recipe) -> int:
+    """Cells whose backbone began with tiny random weights."""
+    return len({trial.cell for trial in recipe.trials if trial.identity()["backbone"].get("weights") == "tiny"})
 
 
 def row_name(cell: Cell) -> str:
@@ -134,7 +141,7 @@ def state_of(outcome: TrialOutcome) -> State:
 
 def reference_row(name: str, measured: Measured | None, metric: str) -> Row:
     what = {"expert": "scripted expert: ceiling", "random": "random actions: floor", "zero": "zero actions: floor"}
-    row = Row(cell=(), state="done", detail=what.get(name, "reference"), reference=name)
+    row = Row(cell=(), state="done", detail=what.get(name.partition("/")[0], "reference"), reference=name)
     return with_scores(row, measured, metric) if measured else replace(row, state="unfinished")
 
 

@@ -65,8 +65,8 @@ def cells(report: Report) -> list[list[str]]:
 
 def ordered(report: Report) -> list[Row]:
     """The ceiling, the cells, the floors.  A reference carries its name in the first axis' column by :func:`named`."""
-    ceiling = [row for row in report.references if row.reference == "expert"]
-    floor = [row for row in report.references if row.reference != "expert"]
+    ceiling = [row for row in report.references if row.policy == "expert"]
+    floor = [row for row in report.references if row.policy != "expert"]
     scored = [row for row in report.rows if row.estimate]
     rest = [row for row in report.rows if not row.estimate]
     return [named(row, report) for row in (*ceiling, *scored, *floor, *rest)]

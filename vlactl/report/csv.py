@@ -7,13 +7,23 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from vlactl.errors import UsageError
+from vlactl.report.quoted import flat
+
 if TYPE_CHECKING:
     from vlactl.report import Report, Row
 
 
 def render(report: Report) -> str:
-    """``--by AXIS``: one line per value of the axis; otherwise one per cell and reference."""
+    """``--by AXIS``: one line per value of the axis; otherwise one per cell, reference and published row.
+
+    Raises :class:`UsageError` where published rows have no place: among the values of one axis.
+    """
+    if report.by is not None and report.published:
+        raise UsageError("published rows have no place in a CSV file of one axis' values", where="--by --with",
+                         remedy="leave out --by or --with, or take another format")
     heads, lines = margin_lines(report) if report.by is not None else row_lines(report)
+    lines += [published_line(line, heads, report) for block in report.published for line in flat(block, report.metric)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(heads)
@@ -79,6 +89,13 @@ def row_line(row: Row, report: Report) -> list[Any]:
         row.train_s,
         report.protocol_digest,
     ]
+
+
+def published_line(line: dict[str, Any], heads: list[str], report: Report) -> list[Any]:
+    """A published row: ``row`` says so, ``detail`` whose it is; no interval, no group, no protocol of ours."""
+    axes = {axis: line["cell"].get(axis.rsplit(".", 1)[-1]) for axis in report.axes}
+    known = {**line, **axes, "row": "published", "state": "done"}
+    return [known.get(head) for head in heads]
 
 
 def margin_lines(report: Report) -> tuple[list[str], list[list[Any]]]:

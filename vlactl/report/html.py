@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from vlactl.report import quoted
 from vlactl.report.columns import MARGIN_HEADS, columns, head_lines, margin_row, margin_title, ordered
 from vlactl.report.words import heading, interval, number
 
 if TYPE_CHECKING:
-    from vlactl.report import Report, Row
+    from vlactl.report import Quoted, Report, Row
     from vlactl.statistics import Estimate
 
 STYLE = """
@@ -18,6 +19,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #e3e6ea}th{border-bottom:2px solid #1b1f24}
 .r{text-align:right}.reference td{color:#0b5c8a}.failed td,.upstream_failed td{color:#a3201d}
+.published td{font-style:italic}
 .excluded td,.unfinished td{color:#6a737d}.answer{font-size:1.1rem;font-weight:600}.scroll{overflow-x:auto}
 dt{float:left;clear:left;width:6rem;color:#6a737d}dd{margin-left:6.5rem}ul{color:#424a53}
 @media(prefers-color-scheme:dark){body{background:#14171a;color:#dfe3e8}th,td{border-color:#333a41}
@@ -55,6 +57,7 @@ def render(report: Report) -> str:
         + "".join(f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>" for label, text in head_lines(report))
         + "</dl>"
     )
+    parts += [part for block in report.published for part in quoted_block(block, report)]
     body = "\n".join(part for part in parts if part)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -62,6 +65,18 @@ def render(report: Report) -> str:
         f'<meta name="viewport" content="width=device-width"><title>{escape(report.name)}</title>\n'
         f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
+
+
+def quoted_block(block: Quoted, report: Report) -> list[str]:
+    """A published table under its own heading, with what it is said above it."""
+    heads = quoted.heads(block, report)
+    rows = [(line, "published") for line in quoted.lines(block, report)]
+    return [
+        f"<h2>{escape(block.title)}</h2>",
+        f"<p>{escape(block.mark)}</p>",
+        table([head for head, _ in heads], rows, [right for _, right in heads]),
+        "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in quoted.remarks(block)) + "</ul>",
+    ]
 
 
 def kind(row: Row) -> str:

@@ -23,6 +23,10 @@ def document(report: Report) -> dict[str, Any]:
         row["cell"] = dict(row["cell"])
         row["rates"] = {f"sr{k + 1}": rate for k, rate in enumerate(row["rates"])}
         row["per_task"] = {task: [won, tried] for task, won, tried in row["per_task"]}
+    for quoted in whole["published"]:
+        for row in quoted["rows"]:
+            row["cell"] = dict(row["cell"])
+            row["ours"] = [{"row": name, "estimate": estimate} for name, estimate in row["ours"]]
     whole["protocol"] = {
         "digest": whole.pop("protocol_digest"),
         "line": report.protocol,

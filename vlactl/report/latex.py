@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vlactl.report import quoted
 from vlactl.report.columns import MARGIN_HEADS, Column, columns, head_lines, margin_row, margin_title, ordered
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def render(report: Report) -> str:
                 f"tab:{label(report.name)}-{label(margin.axis)}",
             ),
         ]
+    for block in report.published:
+        heads = [Column(head, lambda row: "", right=right) for head, right in quoted.heads(block, report)]
+        caption = f"{quoted.title(block)}. {' '.join(quoted.remarks(block))}"
+        name = f"tab:{label(report.name)}-published-{label(block.id)}"
+        lines += ["", *table(heads, quoted.lines(block, report), caption, name)]
     return "\n".join(lines).lstrip("\n") + "\n"
 
 

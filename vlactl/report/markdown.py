@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vlactl.report import quoted
 from vlactl.report.columns import MARGIN_HEADS, cells, columns, head_lines, margin_row, margin_title
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ def render(report: Report) -> str:
         ]
     lines += [f"- {plain(note)}" for note in report.notes]
     lines += [f"- {label}: {plain(text)}" for label, text in head_lines(report)]
+    for block in report.published:
+        heads = quoted.heads(block, report)
+        lines += ["", f"### {plain(quoted.title(block))}", ""]
+        lines += table([head for head, _ in heads], quoted.lines(block, report), [right for _, right in heads])
+        lines += ["", *(f"- {plain(note)}" for note in quoted.remarks(block))]
     return "\n".join(lines) + "\n"
 
 

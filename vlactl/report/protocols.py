@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlactl.errors import UsageError
 from vlactl.identity import difference, flatten
 
 if TYPE_CHECKING:
+    from vlactl.recipe import Recipe
     from vlactl.store import Artifact
 
 
+EPISODES = ("kind", "benchmark", "tasks", "suite", "chain_list", "episode_list")
+"""Fields that decide which episodes a key means: where they differ, equal keys are different episodes."""
+
+
+def fields_of_axes(recipe: Recipe) -> frozenset[str]:
+    """Protocol fields that the recipe's own axes vary: its question, so its rows may differ in exactly these."""
+    if not any(axis.name.split(".")[0] == "evaluation" for axis in recipe.axes):
+        return frozenset()
+    specs = {id(trial.evaluation): trial.evaluation for trial in recipe.trials}
+    first, *others = [spec.protocol() for spec in specs.values()]
+    return frozenset(field for other in others for field, *_ in difference(first, other))
+
+
+def same_episodes(evaluations: Sequence[Artifact]) -> bool:
+    """Whether equal keys of episodes mean equal episodes in all of them."""
+    protocols = [artifact.manifest["result"]["protocol"] for artifact in evaluations]
+    return len({tuple(repr(protocol.get(field)) for field in EPISODES) for protocol in protocols}) <= 1
+
+
 def the_protocol(
-    evaluations: Sequence[tuple[str, Artifact]], ignore: Sequence[str]
+    evaluations: Sequence[tuple[str, Artifact]], ignore: Sequence[str], own: Collection[str] = ()
 ) -> tuple[Mapping[str, Any], str, tuple[str, ...]]:
     """``(fields, digest, notes)`` of the protocol that all evaluations share.
 
-    Raises :class:`UsageError` that names the differing fields, unless ``ignore`` covers each of them (a field, a prefix
-    of dotted fields, or ``*``); then the notes say so and the digest is empty.
+    Raises :class:`UsageError` that names the differing fields, unless each is one of ``own`` (what the recipe's axes
+    vary) or ``ignore`` covers it (a field, a prefix of dotted fields, or ``*``); then the notes say so and the digest
+    is empty.
     """
     found: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for name, artifact in evaluations:
@@ -34,7 +55,7 @@ def the_protocol(
     for digest, (name, fields_of) in others:
         for field, ours, theirs in difference(first, fields_of):
             fields.add(field)
-            if not any(
+            if field not in own and not any(
                 allowed == "*" or field == allowed or field.startswith((f"{allowed}.", f"{allowed}["))
                 for allowed in ignore
             ):
@@ -49,14 +70,14 @@ def the_protocol(
             f"({', '.join(sorted(fields))})",
         )
     common = {key: value for key, value in flatten(first).items() if key not in fields}
-    return (
-        common,
-        "",
-        (
-            f"Rows differ in their protocol: {', '.join(sorted(fields))} (ignored as asked). "
-            "Differences between them are not those of the policies alone.",
-        ),
-    )
+    notes = []
+    if asked := sorted(fields - set(own)):
+        notes.append(f"Rows differ in their protocol: {', '.join(asked)} (ignored as asked). "
+                     "Differences between them are not those of the policies alone.")
+    if varied := sorted(fields & set(own)):
+        notes.append(f"Rows differ in their protocol by the recipe's own axis: {', '.join(varied)}. "
+                     "Between values of that axis a difference is one of the test, not of the policies alone.")
+    return common, "", tuple(notes)
 
 
 def shown(value: Any) -> str:

@@ -10,10 +10,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vlactl.report import quoted
 from vlactl.report.columns import MARGIN_HEADS, Column, columns, head_lines, margin_row, margin_title, ordered
 
 if TYPE_CHECKING:
-    from vlactl.report import Margin, Report, Row
+    from vlactl.report import Margin, Quoted, Report, Row
 
 UNBOUNDED = 10_000
 """Characters: off a terminal no line is wrapped."""
@@ -32,6 +33,8 @@ def renderable(report: Report, width: int = UNBOUNDED) -> RenderableType:
     parts += [part for margin in report.margins for part in (margin_table(margin, report), Text(""))]
     parts.append(Text(report.answer, style="bold"))
     parts += [Text(note, style="dim") for note in report.notes]
+    for block in report.published:
+        parts += [Text(""), quoted_table(block, report), *(Text(note, style="dim") for note in quoted.remarks(block))]
     return Group(*parts)
 
 
@@ -90,6 +93,24 @@ def margin_table(margin: Margin, report: Report) -> Table:
         table.add_column(Text(head), justify="right" if index in (1, 3, 6) else "left", no_wrap=True)
     for level in margin.levels:
         table.add_row(*(Text(text) for text in margin_row(level, report)))
+    return table
+
+
+def quoted_table(block: Quoted, report: Report) -> Table:
+    """A published table; where it is too wide, methods and notes fold."""
+    table = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, GAP, 0, 0),
+        header_style="bold",
+        title=Text(quoted.title(block)),
+        title_justify="left",
+        title_style="",
+    )
+    for head, right in quoted.heads(block, report):
+        table.add_column(Text(head), justify="right" if right else "left", overflow="fold", no_wrap=right)
+    for line in quoted.lines(block, report):
+        table.add_row(*(Text(text) for text in line), style="magenta")
     return table
 
 

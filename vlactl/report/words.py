@@ -105,7 +105,9 @@ def against(scored: list[Row], report: Report) -> str:
 
 
 def against_floor(best: Row, report: Report) -> str:
-    floor = next((row for row in report.references if row.reference == "random" and row.estimate), None)
+    floors = [row for row in report.references if row.policy == "random" and row.estimate]
+    tested_alike = [row for row in floors if set(row.reference.split("/")[1:]) <= {value for _, value in best.cell}]
+    floor = next(iter(tested_alike or floors), None)
     if floor is None or floor.estimate is None or best.estimate is None:
         return ""
     clear = "lies clear of" if best.estimate.low > floor.estimate.high else "does not lie clear of"
@@ -115,11 +117,13 @@ def against_floor(best: Row, report: Report) -> str:
     )
 
 
-def notes(report: Report, *, left_out: int) -> list[str]:
-    """What the table does not say by itself; only what applies."""
+def notes(report: Report, *, left_out: int, tiny: int = 0) -> list[str]:
+    """What the table does not say by itself; only what applies.  ``tiny``: cells with a tiny random backbone."""
     scored = [row for row in report.rows if row.estimate]
     out = [counted(report)]
-    if len(scored) > 1 and report.by is None:
+    if len(scored) > 1 and report.shared == 0:
+        out.append("Rows were tested on different episodes: nothing here is paired, and no difference is tested.")
+    elif len(scored) > 1 and report.by is None:
         how = "t test with the spread between training seeds" if report.designs else "sign-flip permutation test"
         out.append(f"Cells without a common letter differ at 5 %: {how}, paired on {report.shared} episodes, "
                    "Holm over all pairs. Sharing a letter is not evidence of being equal.")
@@ -149,6 +153,10 @@ def notes(report: Report, *, left_out: int) -> list[str]:
         )
     if left_out:
         out.append(f"{left_out} trials were left out by --only, --skip or --limit.")
+    if tiny:
+        which = "The backbones" if tiny == len({row.cell for row in report.rows if row.trials}) else f"{tiny} cells"
+        out.append(f"{which} are tiny and started from random weights: they compare code paths and inductive biases, "
+                   "and say nothing about the pretrained models of those names.")
     return out
 
 
