@@ -69,6 +69,13 @@ def test_a_source_records_what_its_spaces_declare(kind: str, fields: dict, tmp_p
         assert np.abs(episode.actions_TA).max() <= 1
 
 
+@pytest.mark.parametrize("words", [0, 2])
+def test_a_source_knows_whether_its_frames_have_words(words: int, tmp_path: Path):
+    source = SOURCES.get("tabletop")(**SMALL, pairs_per_episode=words)
+    source.record(tmp_path, lambda *_, **__: None)
+    assert source.has_words == bool(words) == SOURCES.get("recorded")(path=str(tmp_path)).has_words
+
+
 @pytest.mark.parametrize("kind", RECORDED_HERE)
 def test_the_same_source_records_the_same_content(kind: str, fields: dict, recorded: Path, tmp_path: Path):
     def digest_of(out: str) -> str:

@@ -55,7 +55,7 @@ over UTF-16-LE), and a harness with another hash starts 557 of the chains elsewh
 
 
 class Calvin(BenchmarkSpec):
-    """CALVIN's long-horizon benchmark: 1000 chains of five tasks, trained elsewhere, attempted at desk D.
+    """CALVIN's long-horizon benchmark (plans here, runs with CALVIN's simulator): 1000 chains of five tasks at desk D.
 
     Plans here; runs with CALVIN's simulator (a clone of mees/calvin_env and pybullet), whose adapter this version of
     vlactl does not have.  Its embedded likeness that runs anywhere is ``tabletop``, whose numbers are not CALVIN's.
@@ -154,7 +154,7 @@ SUITES = {
 
 
 class SimplerEnv(BenchmarkSpec):
-    """SimplerEnv: tasks of the Google robot or the WidowX arm, rebuilt in simulation from photographs of the real ones.
+    """SimplerEnv (plans here, runs with its simulator on a GPU): tasks of real robots, rebuilt from photographs.
 
     Plans here; runs with SimplerEnv (SAPIEN, a GPU), whose adapter this version of vlactl does not have.  A chain is
     one task long, so avg_len is the share of episodes that succeed; suites weigh tasks by episodes.

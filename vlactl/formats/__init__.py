@@ -74,6 +74,10 @@ class Tabletop(SourceSpec):
                 raise UnknownName(kind, name, known)
         return self
 
+    @property
+    def has_words(self) -> bool:
+        return self.pairs_per_episode > 0
+
     @classmethod
     def versions(cls) -> dict[str, Any]:
         """Bump ``recording`` when the same worlds and pictures would be cut into other episodes."""
@@ -121,6 +125,11 @@ class Recorded(SourceSpec):
             raise UsageError(f"the dataset's content is {found}", where=self.path, expected=self.content or "",
                              remedy="restore the dataset, or set 'content' to null and plan the sweep again")
         return {**super().identity(), "content": found}
+
+    @property
+    def has_words(self) -> bool:
+        from vlactl.formats.recorded import read_index
+        return "pairs" in read_index(Path(self.path)).documents
 
     def spaces(self) -> Spaces:
         from vlactl.formats.recorded import read_spaces

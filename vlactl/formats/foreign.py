@@ -43,7 +43,7 @@ LeRobot conversion (ABC), their difference (D)."""
 
 
 class Calvin(SourceSpec):
-    """CALVIN's own demonstrations, or others in its directory format: the language-annotated segments, at 30 Hz.
+    """CALVIN's own demonstrations (plans without them), or others in its format: the annotated segments, at 30 Hz.
 
     Plans anywhere; recording reads the dataset from ``path`` or ``$CALVIN_DATASETS``.  Only the training half is read:
     its validation half is scene D.  CALVIN's likeness that needs no download is ``tabletop``.
@@ -106,6 +106,10 @@ class Calvin(SourceSpec):
                              remedy="restore the dataset, or set 'content' to null and plan the sweep again")
         return {**super().identity(), "content": found}
 
+    @property
+    def has_words(self) -> bool:
+        return False
+
     def spaces(self) -> Spaces:
         side = (self.image_px, self.image_px)
         return calvin_spaces(side, side, calvin_pictures(self.image_px, self.renderer))
@@ -126,7 +130,8 @@ class Calvin(SourceSpec):
 
 
 class Oxe(SourceSpec):
-    """One dataset of Open X-Embodiment in RLDS: the primary camera, end-effector increments, no proprioception.
+    """One dataset of Open X-Embodiment in RLDS (plans here, cannot be read yet): the primary camera, end-effector
+    increments, no proprioception.
 
     Plans here, by name and version; this version of vlactl cannot read RLDS.  A mixture is several such sources with
     weights in the strategy; ``vlactl.formats.oxe`` has those of ``oxe_magic_soup``.
@@ -162,6 +167,10 @@ class Oxe(SourceSpec):
     def versions(cls) -> dict[str, Any]:
         """Of what would be recorded."""
         return {"reading": 0, "format": FORMAT}
+
+    @property
+    def has_words(self) -> bool:
+        return False
 
     def spaces(self) -> Spaces:
         known = DATASETS[self.dataset]

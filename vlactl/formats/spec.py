@@ -46,6 +46,12 @@ class SourceSpec(Spec, abc.ABC):
                                  remedy="plan the sweep again")
         return fields
 
+    @property
+    def has_words(self) -> bool | None:
+        """Whether frames have captions and questions, as the role vision-language needs; None where only the data
+        know."""
+        return None
+
     @abc.abstractmethod
     def spaces(self) -> Spaces:
         """What the episodes hold, known before anything is recorded."""
