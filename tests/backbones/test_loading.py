@@ -8,39 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import AutoModelForImageTextToText, PaliGemmaConfig, PaliGemmaModel, PreTrainedTokenizerFast
+from transformers import PaliGemmaConfig
 
-from tests.toy_policies import pictures
-from vlactl.backbones import BACKBONES, PaliGemma, fingerprint
+from tests.toy_folders import SENTENCE, written
+from tests.toy_policies import TEXTS, backbone_of, pictures
+from vlactl.backbones import BACKBONES, PaliGemma, Repository, fingerprint
 from vlactl.backbones.adapter import Backbone, Look
-from vlactl.backbones.families import HALF, PAD, SLOT, TINY_VOCABULARY, Layout
-from vlactl.backbones.loading import describe, restore
+from vlactl.backbones.families import HALF, TINY_VOCABULARY
+from vlactl.backbones.loading import describe, load_backbone, restore, save_backbone
+from vlactl.backbones.prompt import PAD, SLOT, Layout
 from vlactl.backbones.text import WordTokenizer
 from vlactl.errors import CheckpointMismatch, FailureClass, StageFailed, UsageError
 
-KINDS = list(BACKBONES)
-SENTENCE = "push the red button"
-
-
-def vocabulary(kind: str, image_id: int) -> PreTrainedTokenizerFast:
-    """A word-level vocabulary of the tiny size that has the family's own marks as special tokens."""
-    marks = BACKBONES.get(kind)().family().hub_marks
-    special = {marks.image: image_id}
-    for text in (marks.bos, marks.before_view, marks.after_view, marks.before_text):
-        for piece in filter(None, text.replace("><", "> <").split()):
-            special.setdefault(piece, image_id + 1 + len(special))
-    words = {f"word{i}": i for i in range(TINY_VOCABULARY)}
-    by_id = {identity: word for word, identity in words.items()}
-    for piece, identity in special.items():
-        by_id[identity] = piece
-    for offset, word in enumerate(SENTENCE.split()):
-        by_id[100 + offset] = word
-    model = Tokenizer(WordLevel({word: identity for identity, word in by_id.items()}, unk_token="word50"))
-    model.pre_tokenizer = Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=model, additional_special_tokens=list(special))
+KINDS = [kind for kind in BACKBONES if not BACKBONES.get(kind).hub_parts]
 
 
 @pytest.fixture(params=KINDS)
@@ -48,20 +28,9 @@ def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def written(kind: str, folder: Path, *, tied: bool) -> Path:
-    """A tiny model of the family, as ``save_pretrained`` writes it."""
-    config = BACKBONES.get(kind)().family().tiny_config(64)
-    config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        AutoModelForImageTextToText.from_config(config).save_pretrained(folder)
-    vocabulary(kind, config.image_token_id).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def folder(kind: str, tmp_path: Path) -> Path:
-    return written(kind, tmp_path / "weights", tied=False)
+    return written(kind, tmp_path / "weights")
 
 
 def head_of(stored: dict[str, torch.Tensor]) -> str:
@@ -89,8 +58,8 @@ def test_a_folder_is_loaded_whole(kind: str, folder: Path) -> None:
     assert not rows & {*layout.before_view, *layout.after_view, *layout.bos, layout.image}
     assert backbone.look.std == family.hub_std
     slots = torch.randn(2, 1, 2, backbone.width)
-    hidden = backbone(backbone.embed(pictures(2, 1, 2), [SENTENCE, "push the"]), slots)
-    alone = backbone(backbone.embed(pictures(2, 1, 2)[1:], ["push the"]), slots[1:])
+    hidden = backbone(backbone.embed(pictures(2, 1, 2), [SENTENCE, "push the"]), slots).slots_BHSD
+    alone = backbone(backbone.embed(pictures(2, 1, 2)[1:], ["push the"]), slots[1:]).slots_BHSD
     torch.testing.assert_close(hidden[1:], alone, rtol=1e-4, atol=2e-5)
     scores = backbone.logits(hidden, backbone.action_rows(5))
     torch.testing.assert_close(scores, (hidden @ backbone.head.weight.T)[..., list(backbone.action_rows(5))])
@@ -105,7 +74,7 @@ def test_a_restored_backbone_needs_no_folder(kind: str, folder: Path) -> None:
     copied = restore(spec, *document).eval()
     copied.load_state_dict(backbone.state_dict(), strict=True)
     images, slots = pictures(1, 1, 2), torch.randn(1, 1, 1, backbone.width)
-    ours, theirs = (model(model.embed(images, [SENTENCE]), slots) for model in (copied, backbone))
+    ours, theirs = (model(model.embed(images, [SENTENCE]), slots).slots_BHSD for model in (copied, backbone))
     assert torch.equal(ours, theirs)
 
 
@@ -142,7 +111,7 @@ def test_a_tied_head_is_not_stored_twice(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_counts_by_what_it_holds(tmp_path: Path) -> None:
-    kind, folder = "internvl", written("internvl", tmp_path / "weights", tied=False)
+    kind, folder = "internvl", written("internvl", tmp_path / "weights")
     spec = BACKBONES.get(kind)(weights=str(folder), image_px=64)
     planned = BACKBONES.parse(spec.identity() | spec.execution_settings())
     assert planned.revision == fingerprint(folder)
@@ -161,6 +130,130 @@ def test_hub_weights_need_a_commit() -> None:
     with pytest.raises(ValueError, match="tiny weights have none"):
         PaliGemma(revision="0" * 40)
     assert PaliGemma(weights="pretrained", revision="0" * 40).source == PaliGemma.hub_id
+
+
+class Pinned(PaliGemma):
+    """A family whose menu line names commits."""
+
+    kind = "pinned"
+    hub_revision = "1" * 40
+    hub_sizes = {"10b": Repository("google/paligemma2-10b-pt-224", "2" * 40)}  # noqa: RUF012
+
+
+class Assembled(PaliGemma):
+    """A backbone put together from two repositories."""
+
+    kind = "assembled"
+    hub_parts = {  # noqa: RUF012
+        "vision": Repository("one/eye", "3" * 40),
+        "language": Repository("one/mouth", "4" * 40),
+    }
+
+
+class Foreign(PaliGemma):
+    """An architecture that lies in its repository as code."""
+
+    kind = "foreign"
+    remote_code = True
+
+
+def test_the_commit_of_the_menu_is_part_of_the_identity() -> None:
+    identity = Pinned(weights="pretrained").identity()
+    assert identity["revision"] == "1" * 40
+    assert identity == Pinned(weights="pretrained", revision="1" * 40).identity()
+    assert Pinned(weights="pretrained", revision="5" * 40).identity()["revision"] == "5" * 40
+    assert Pinned(weights="10b").repositories() == {"": Repository("google/paligemma2-10b-pt-224", "2" * 40)}
+    with pytest.raises(ValueError, match="needs `revision`"):
+        Pinned(weights="somebody/else")
+
+
+def test_every_part_has_a_commit() -> None:
+    spec = Assembled(weights="pretrained")
+    assert spec.source == "one/eye+one/mouth"
+    assert spec.identity()["revision"] == "3" * 40 + "+" + "4" * 40
+    assert Assembled(**{k: v for k, v in spec.identity().items() if k != "kind"}).identity() == spec.identity()
+    with pytest.raises(ValueError, match="one commit for each of vision, language"):
+        Assembled(weights="pretrained", revision="3" * 40)
+    with pytest.raises(ValueError, match="name a folder"):
+        Assembled(weights="one/mouth", revision="3" * 40)
+
+
+def test_code_of_a_repository_runs_only_at_a_whole_commit() -> None:
+    with pytest.raises(ValueError, match="40 digits"):
+        Foreign(weights="pretrained", revision="main")
+    assert Foreign(weights="pretrained", revision="a" * 40).repositories()[""].revision == "a" * 40
+    assert not any(BACKBONES.get(kind).remote_code for kind in BACKBONES), "nothing on the menu runs foreign code"
+
+
+def test_weights_that_are_programs_are_refused(tmp_path: Path) -> None:
+    folder = written("internvl", tmp_path / "weights")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match="cannot be read"):
+        build("internvl", folder)
+
+
+def test_vl_pretrain_counts_only_where_it_says_something() -> None:
+    plain = PaliGemma().identity()
+    assert plain == PaliGemma(vl_pretrain=False, vl_updates=5).identity()
+    assert not set(plain) & {"vl_pretrain", "vl_updates", "vl_batch", "vl_learning_rate"}
+    taught = PaliGemma(vl_pretrain=True)
+    assert taught.needs_vl_stage
+    assert taught.identity() == plain | {
+        "vl_pretrain": True,
+        "vl_updates": 800,
+        "vl_batch": 32,
+        "vl_learning_rate": 1e-3,
+    }
+    real = PaliGemma(weights="pretrained", revision="0" * 40)
+    assert real.learned_from_pictures
+    assert not real.needs_vl_stage
+    assert real.model_copy(update={"vl_pretrain": False}).identity() == real.identity() | {"vl_pretrain": False}
+
+
+def test_without_vl_pretrain_the_architecture_is_kept_and_the_weights_are_drawn(kind: str, folder: Path) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    read, one, again, other = (
+        BACKBONES.get(kind)(weights=str(folder), image_px=64, vl_pretrain=learned).build(seed)
+        for learned, seed in ((True, 1), (False, 1), (False, 1), (False, 2))
+    )
+    assert torch.equal(before, torch.get_rng_state())
+    assert describe(one) == describe(read)
+    assert one.tokenizer.to_json() == read.tokenizer.to_json()
+    assert one.state_dict().keys() == read.state_dict().keys()
+    name = next(name for name, value in one.named_parameters() if value.ndim == 2 and value.std() > 0)
+    assert torch.equal(one.state_dict()[name], again.state_dict()[name])
+    assert not torch.equal(one.state_dict()[name], other.state_dict()[name])
+    assert not torch.equal(one.state_dict()[name], read.state_dict()[name])
+
+
+@pytest.mark.parametrize("kind", list(BACKBONES))
+def test_a_saved_backbone_is_loaded_whole(kind: str, tmp_path: Path) -> None:
+    backbone = backbone_of(kind)
+    save_backbone(backbone, tmp_path / "backbone")
+    copied = load_backbone(BACKBONES.get(kind)(), tmp_path / "backbone").eval()
+    assert all(torch.equal(value, copied.state_dict()[name]) for name, value in backbone.state_dict().items())
+    images, slots = pictures(1, 1, 2), torch.randn(1, 1, 1, backbone.width)
+    with torch.no_grad():
+        ours, theirs = (model(model.embed(images, TEXTS[:1]), slots).slots_BHSD for model in (copied, backbone))
+    assert torch.equal(ours, theirs)
+
+
+def test_a_saved_backbone_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "backbone"
+    save_backbone(backbone_of("llava"), folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["backbone"], "no draft is left"
+    with pytest.raises(UsageError, match="of the kind llava"):
+        load_backbone(PaliGemma(), folder)
+    stored = load_file(folder / "weights.safetensors")
+    lost = sorted(stored)[0]
+    save_file({name: value for name, value in stored.items() if name != lost}, folder / "weights.safetensors")
+    with pytest.raises(CheckpointMismatch, match="missing: "):
+        load_backbone(BACKBONES.get("llava")(), folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(UsageError, match=r"tokenizer\.json is missing"):
+        load_backbone(BACKBONES.get("llava")(), folder)
 
 
 def test_an_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -197,7 +290,7 @@ def test_a_real_size_is_described_without_memory() -> None:
     vision |= {"num_hidden_layers": 27, "num_attention_heads": 16, "image_size": 224, "vision_use_head": False}
     config = PaliGemmaConfig(text_config=text, vision_config=vision, projection_dim=2048)
     with torch.device("meta"):
-        model = PaliGemmaModel(config)
+        model = family.model_of(config)
     backbone = Backbone(
         spec,
         family,

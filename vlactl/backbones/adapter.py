@@ -194,6 +194,16 @@ class Backbone(nn.Module):
         table_RD = self.embedding(self._index(wanted)) / embed_scale(self.embedding)
         return hidden @ table_RD.T.to(hidden.dtype)
 
+    def word_scores(self, hidden: Tensor) -> Tensor:
+        """Scores (..., R) of the whole vocabulary for the next word of an answer.
+
+        The words of a tiny model have input vectors of size one, which as output vectors would begin with scores in
+        the tens; their scores are scaled as T5 scales those of its shared embeddings (by the root of the width).
+        """
+        if self.spec.weights == "tiny" and self.head is None:
+            hidden = hidden * (embed_scale(self.embedding) * self.width**-0.5)
+        return self.logits(hidden)
+
     def action_rows(self, count: int) -> tuple[int, ...]:
         """``count`` vocabulary rows that no instruction uses; raises ``ValueError`` when there are fewer."""
         if count > len(self._action_rows):
@@ -205,10 +215,13 @@ class Backbone(nn.Module):
         return self.embedding(self._index(rows)[choice])
 
     @torch.no_grad()
-    def decode(self, tokens: Tokens, first_B1D: Tensor, rows: Sequence[int], count: int) -> Tensor:
+    def decode(
+        self, tokens: Tokens, first_B1D: Tensor, rows: Sequence[int], count: int, *, stop: int | None = None
+    ) -> Tensor:
         """Greedy choices (B, count) among ``rows``: slot 0 is ``first``, slot i the embedding of choice i-1.
 
-        One pass over the prompt, then one token at a time on a key-value cache.
+        One pass over the prompt, then one token at a time on a key-value cache.  Fewer than ``count`` when every row
+        has chosen ``stop`` before; what a row chooses after its ``stop`` means nothing.
         """
         prompt = self.prompt(tokens, 1)
         prompt.slots_BSD = first_B1D
@@ -216,6 +229,8 @@ class Backbone(nn.Module):
         choices: list[Tensor] = []
         for step in range(count):
             choices.append(self.logits(states.last_BND[:, -1], rows).argmax(-1))
+            if stop is not None and bool((torch.stack(choices) == stop).any(0).all()):
+                break
             if step + 1 < count:
                 slot_B1D = self.embed_rows(rows, choices[-1])[:, None]
                 states = self.family.step(self.model, prompt, slot_B1D, states.cache, step)

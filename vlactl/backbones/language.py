@@ -30,10 +30,11 @@ def answer_loss(backbone: Backbone, tokens: Tokens, answers: Sequence[str]) -> t
     prompt = backbone.prompt(tokens, longest, answers=filled)
     states = backbone.family.run(backbone.model, prompt)
     # The token before an answer's first is the last of the prompt: a family with a decoder has its start mark there.
-    start_B = prompt.columns_BS[:, :1] - 1 if longest else states.last_BND.new_full((len(written), 1), -1).long()
-    before_BT = torch.cat([start_B % states.last_BND.shape[1], prompt.columns_BS], 1)
+    last = states.last_BND.shape[1] - 1
+    start_B1 = prompt.columns_BS[:, :1] - 1 if longest else torch.full_like(prompt.ids_BN[:, :1], last)
+    before_BT = torch.cat([start_B1, prompt.columns_BS], 1)
     hidden_BTD = states.last_BND.gather(1, before_BT[..., None].expand(-1, -1, states.last_BND.shape[-1]))
-    scores_BTR = backbone.logits(hidden_BTD).float()
+    scores_BTR = backbone.word_scores(hidden_BTD).float()
     device = scores_BTR.device
     right_BT = torch.tensor([[*ids, end] for ids in filled], device=device)
     lengths_B1 = torch.tensor([[len(ids) + 1] for ids in written], device=device)

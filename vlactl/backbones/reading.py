@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,9 +55,10 @@ class Reader:
         Raises :class:`CheckpointMismatch` unless every weight was there and was used; ``unused`` are prefixes of those
         that a part has beside what is wanted of it (the text tower of CLIP).
         """
-        # Mismatched sizes are let through to the report, so that they are named like every other misfit.
-        options = {"dtype": getattr(torch, self.spec.dtype), "output_loading_info": True, **more}
-        model, report = self._read(what, part, ignore_mismatched_sizes=True, **options)
+        # Mismatched sizes are let through to the report, so that they are named like every other misfit.  Weights are
+        # read from safetensors only: the older format is a program that runs when it is read.
+        options = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, report = self._read(what, part, dtype=getattr(torch, self.spec.dtype), **options, **more)
         wrong = {
             name.replace("_", " "): sorted(map(str, report.get(name) or ()))
             for name in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
@@ -71,12 +71,9 @@ class Reader:
     def _read(self, what: Any, part: str, **more: Any) -> Any:
         """``what.from_pretrained`` with errors that say what to do."""
         spec, place = self.spec, self._places[part]
-        if spec.folder is not None and not Path(place.hub_id, "config.json").is_file():
-            fingerprint(Path(place.hub_id))  # says what is missing
-        safe = {"use_safetensors": True} if hasattr(what, "from_config") and what is not AutoTokenizer else {}
         try:
             return what.from_pretrained(
-                place.hub_id, revision=place.revision, trust_remote_code=spec.remote_code, **safe, **more
+                place.hub_id, revision=place.revision, trust_remote_code=spec.remote_code, **more
             )
         except (OSError, ValueError) as error:
             here = f"backbone {spec.kind}, weights {place.hub_id}" + (f" at {place.revision}" if place.revision else "")
