@@ -57,14 +57,14 @@ def test_rates_sum_to_the_printed_mean_but_in_the_rows_that_say_so() -> None:
 
 
 def test_numbers_that_are_quoted_most() -> None:
-    best = {row.cell["train"]: row.scores["avg_len"] for row in table("sota").rows if "backbone" in row.cell}
+    best = {row.cell["split"]: row.scores["avg_len"] for row in table("sota").rows if "backbone" in row.cell}
     assert best == {("ABCD",): 4.49, ("ABC",): 4.25}
     cells = {(row.cell["backbone"][0], row.cell["formulation"][0], row.versions[-1]): row.scores["avg_len"]
              for row in table("formulations").rows}
     assert cells["kosmos-2", "one-step-continuous", "v3"] == 2.19
     assert cells["kosmos-2", "one-step-continuous", "v4"] == 4.09
     moved = {row.cell["execution"][0]: row.scores["avg_len"] for row in table("objective-execution").rows
-             if row.cell["train"] == ("ABC",) and row.cell["formulation"] == ("flow-matching",)}
+             if row.cell["split"] == ("ABC",) and row.cell["formulation"] == ("flow-matching",)}
     assert moved == {"chunk": 3.68, "ensemble": 3.14, "first": 2.45}
 
 
@@ -135,7 +135,7 @@ def test_an_axis_that_the_paper_has_not_joins_nothing() -> None:
 
 
 def test_rows_of_other_methods_match_nothing() -> None:
-    assert rows_of("sota", ("sources.train",), sources__train="ABC") == ["RoboVLMs KosMos P.H. v3"]
+    assert rows_of("sota", ("sources.in-domain.calvin.split",), sources__split="ABC") == ["RoboVLMs KosMos P.H. v3"]
 
 
 def test_the_tables_are_installed_with_the_package() -> None:

@@ -35,7 +35,7 @@ COORDINATES = {
     "backbone": "the vision-language model",
     "formulation": "how actions are asked of it",
     "strategy": "which data, in which phase",
-    "train": "scenes of the demonstrations (CALVIN)",
+    "split": "scenes of the demonstrations (CALVIN)",
     "portion": "share of the demonstrations",
     "per_task": "demonstrations of each task",
     "vl_pretrain": "whether the backbone has learned from pictures with words",
@@ -218,8 +218,11 @@ def matches(
 
 
 def leaf(axis: str) -> str:
-    """``strategy.portion`` -> ``portion``: published coordinates have the names of a recipe's fields."""
-    return axis.rsplit(".", 1)[-1]
+    """``strategy.portion`` -> ``portion``: published coordinates have the names of a recipe's fields.
+
+    What a paper varies of its sources is the split, whatever the recipe calls them.
+    """
+    return "split" if axis.startswith("sources.") else axis.rsplit(".", 1)[-1]
 
 
 def same(first: str, second: str) -> bool:

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from vlactl.errors import UsageError
+from vlactl.published import leaf
 from vlactl.report.quoted import flat
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def row_line(row: Row, report: Report) -> list[Any]:
 
 def published_line(line: dict[str, Any], heads: list[str], report: Report) -> list[Any]:
     """A published row: ``row`` says so, ``detail`` whose it is; no interval, no group, no protocol of ours."""
-    axes = {axis: line["cell"].get(axis.rsplit(".", 1)[-1]) for axis in report.axes}
+    axes = {axis: line["cell"].get(leaf(axis)) for axis in report.axes}
     known = {**line, **axes, "row": "published", "state": "done"}
     return [known.get(head) for head in heads]
 
