@@ -191,7 +191,9 @@ class Settings(Spec):
             return None
         if not backbone.caches_features:
             return f"cache_vision: {backbone.kind} cannot go on from features"
-        return None if self.tuning == "frozen-vision" else f"cache_vision: tuning {self.tuning} changes the vision tower"
+        if self.tuning != "frozen-vision":
+            return f"cache_vision: tuning {self.tuning} changes the vision tower"
+        return None
 
     def micro_windows(self, history: int, world_size: int) -> int:
         if self.global_batch % history:

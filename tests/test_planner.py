@@ -115,7 +115,8 @@ def test_phases_by_hand_build_on_each_other(tmp_path: Path) -> None:
     assert second.inputs["pretrain"] == first.digest
     assert last.inputs["pretrain"] == second.digest
     assert second.identity["mixture"] == {"cross-embodiment": 0.25, "in-domain": 0.75}
-    assert [stage.identity["training"].get("tuning") for stage in (first, second, last)] == [None, "frozen-vision", None]
+    tunings = [stage.identity["training"].get("tuning") for stage in (first, second, last)]
+    assert tunings == [None, "frozen-vision", None]
     assert [stage.identity["updates"] for stage in (first, second, last)] == [25, 25, 50]
 
 

@@ -1,6 +1,6 @@
 """Recipe -> graph of stages, merged by digest; what of it is in the store, why the rest will run, and what that costs.
 
-    data -> [words ->] [features ->] [pretrain ->] finetune -> evaluate     and one evaluate per reference, without inputs
+    data -> [words ->] [features ->] [pretrain ->] finetune -> evaluate   and one evaluate per reference, without inputs
 
 A stage's digest covers its kind, its hand-bumped version, the fields that it consumes and its inputs' digests: never
 names, places or execution.  Identity documents, by kind:

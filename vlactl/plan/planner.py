@@ -1,7 +1,7 @@
 """Recipe -> plan: the stages of every trial, merged by digest.
 
-A trial is ``recordings -> [words] -> [features] -> pretraining ... -> finetuning -> evaluation``.  What is in brackets is
-there when the trial asks for it: a shared pretraining of the bare backbone on pictures with words
+A trial is ``recordings -> [words] -> [features] -> pretraining ... -> finetuning -> evaluation``.  What is in brackets
+is there when the trial asks for it: a shared pretraining of the bare backbone on pictures with words
 (``backbone.vl_pretrain`` of a tiny backbone), and features of a frozen vision tower (``training.cache_vision``).  An
 identity holds what its body consumes and nothing else; fields that change nothing at their default are left out.
 """
@@ -196,7 +196,9 @@ class _Planner:
         identity = {"kind": kind, "version": VERSIONS[kind], **consumed, "inputs": dict(sorted(inputs.items()))}
         key = digest(identity)
         if key not in self.stages:
-            execution: dict[str, Any] = {section: kept for section, spec in specs.items() if (kept := spec.execution_settings())}
+            execution: dict[str, Any] = {
+                section: kept for section, spec in specs.items() if (kept := spec.execution_settings())
+            }
             if kind == "evaluate":
                 execution["rollouts_in_parallel"] = self.recipe.execution.rollouts_in_parallel
             self.stages[key] = Stage(

@@ -31,7 +31,7 @@ def record(work: Work, beat: Heartbeat) -> None:
 
 
 def see(work: Work, beat: Heartbeat) -> None:
-    """Write the features of every picture of a recording to ``out/features.npy``; an earlier attempt's are made anew."""
+    """Write the features of every picture of a recording to ``out/features.npy``; an attempt begins anew."""
     import numpy as np
     import torch
 

@@ -1,4 +1,5 @@
-"""Bodies of pretrain and finetune stages: a policy on windows of demonstrations, a bare backbone on pictures with words."""
+"""Bodies of pretrain and finetune stages: a policy learns from demonstrations, a bare backbone from pictures with words.
+"""
 
 from __future__ import annotations
 
@@ -185,7 +186,8 @@ def begin_policy(work: Work, formulation: FormulationSpec, mixture: list[MixedSo
 
 
 def some_chunks(source: MixedSource, formulation: FormulationSpec) -> np.ndarray | None:
-    """Normalised chunks of actions (N, L, A), evenly spaced over a source; None where nobody learns tokens from them."""
+    """Normalised chunks of actions (N, L, A), evenly spaced over a source; None where no tokens are learned from them.
+    """
     import numpy as np
 
     from vlactl.formulations import WrittenFrequencies
