@@ -67,15 +67,16 @@ def mixture(folder: Path, *, windows: int = 8, history: int = 1, rank: int = 0, 
 class Backbone(nn.Module):
     def __init__(self, dropout: float) -> None:
         super().__init__()
-        self.vision, self.language = nn.Linear(6, 32), nn.Linear(3, 32)
+        self.vision, self.connector, self.language = nn.Linear(6, 16), nn.Linear(16, 32), nn.Linear(3, 32)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         colours = batch.images_BHKYXC.float().mean((3, 4)).flatten(2) / 255
-        return self.dropout(torch.tanh(self.vision(colours) + self.language(batch.states_BHS)))
+        seen = self.connector(torch.tanh(self.vision(colours)))
+        return self.dropout(torch.tanh(seen + self.language(batch.states_BHS)))
 
     def subtrees(self) -> dict[str, list[nn.Parameter]]:
-        return {"vision": list(self.vision.parameters()), "language": list(self.language.parameters())}
+        return {name: list(getattr(self, name).parameters()) for name in ("vision", "connector", "language")}
 
 
 class SmallPolicy(nn.Module):
@@ -86,12 +87,27 @@ class SmallPolicy(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.backbone, self.head = Backbone(dropout), nn.Linear(32, HORIZON * 3)
+            # Three numbers, which two ranks do not divide.
+            self.gain = nn.Parameter(torch.ones(3))
 
-    def loss(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        predicted = self.head(self.backbone(batch)).view(batch.actions_BHLA.shape)
+    def loss(self, batch: Batch, scale: float = 1.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        predicted = self.head(self.backbone(batch)).view(batch.actions_BHLA.shape) * self.gain
         errors_BHL = (predicted - batch.actions_BHLA).square().mean(-1)
         loss = (errors_BHL * batch.mask_BHL).sum() / batch.mask_BHL.sum()
-        return loss, {"squared": loss.detach()}
+        return scale * loss, {"squared": loss.detach()}
+
+
+def learn(work: Path, stream: MixtureStream, policy: SmallPolicy | None = None, updates: int = 6,
+          **settings: object) -> tuple[SmallPolicy, dict, list[dict], list[tuple]]:
+    """Train in this process: the policy, its result, the rows of its curve and its heartbeats."""
+    from vlactl.training.loop import train
+
+    policy, rows, beats = policy or SmallPolicy(), [], []
+    frames = stream.batch_windows * stream.history
+    chosen = TrainingSettings.model_validate({"global_batch": frames, "learning_rate": 1e-2, **settings})
+    result = train(policy, stream, chosen, work, updates=updates, log=rows.append,
+                   progress=lambda done, total, **numbers: beats.append((done, total, numbers)))
+    return policy, result, rows, beats
 
 
 def fingerprint(policy: nn.Module) -> str:

@@ -6,27 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import SmallPolicy, mixture
+from small import SmallPolicy, learn, mixture
 
 from vlactl.errors import FailureClass, StageFailed, UsageError
-from vlactl.training import TrainingSettings
-from vlactl.training.loop import Feed, preemption, train
-from vlactl.windows import MixtureStream
+from vlactl.training.feed import Feed
+from vlactl.training.loop import preemption
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sources")
-
-
-def learn(work: Path, stream: MixtureStream, policy: SmallPolicy | None = None, updates: int = 6,
-          **settings: object) -> tuple[SmallPolicy, dict, list[dict], list[tuple]]:
-    policy, rows, beats = policy or SmallPolicy(), [], []
-    frames = stream.batch_windows * stream.history
-    chosen = TrainingSettings.model_validate({"global_batch": frames, "learning_rate": 1e-2, **settings})
-    result = train(policy, stream, chosen, work, updates=updates, log=rows.append,
-                   progress=lambda done, total, **numbers: beats.append((done, total, numbers)))
-    return policy, result, rows, beats
 
 
 def test_what_a_run_reports(tmp_path: Path, sources: Path) -> None:
@@ -51,7 +40,7 @@ def test_it_is_what_plain_torch_would_do(tmp_path: Path, sources: Path) -> None:
                                    {"params": [p for p in plain.parameters() if p.ndim == 1], "weight_decay": 0.0}],
                                   lr=1e-2, betas=(0.9, 0.95))
     for update in range(6):
-        plain.loss(stream.at(update))[0].backward()
+        plain.loss(stream.at(update), 1.0)[0].backward()
         torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
         optimizer.step()
         optimizer.zero_grad()
@@ -82,23 +71,17 @@ def test_bf16_learns_and_leaves_float32_weights(tmp_path: Path, sources: Path, s
     assert all(parameter.dtype == torch.float32 for parameter in policy.parameters())
 
 
-@pytest.mark.parametrize("stage", [0, 2, 3])
-def test_frozen_parts_stay_and_the_rest_learns(tmp_path: Path, sources: Path, stage: int) -> None:
-    before = {name: value.clone() for name, value in SmallPolicy().state_dict().items()}
-    policy, result, _, _ = learn(tmp_path, mixture(sources), freeze=("vision",), zero_stage=stage,
-                                 checkpoint_every_s=1e-9)
-    for name, value in policy.state_dict().items():
-        assert torch.equal(value, before[name]) == name.startswith("backbone.vision"), name
-    assert result["parameters"] - result["trained_parameters"] == 6 * 32 + 32
-
-
-def test_unknown_or_too_many_frozen_parts_are_refused(tmp_path: Path, sources: Path) -> None:
-    with pytest.raises(UsageError, match="no subtree 'connector'"):
-        learn(tmp_path, mixture(sources), freeze=("connector",))
+def test_a_missing_part_and_nothing_to_train_are_refused(tmp_path: Path, sources: Path) -> None:
+    policy = SmallPolicy()
+    policy.backbone.connector = torch.nn.Identity()
+    with pytest.raises(UsageError, match="no connector with weights"):
+        learn(tmp_path, mixture(sources), policy, tuning="connector")
     policy = SmallPolicy()
     policy.head.requires_grad_(False)
+    policy.gain.requires_grad_(False)
     with pytest.raises(UsageError, match="nothing is left to train"):
-        learn(tmp_path, mixture(sources), policy, freeze=("vision", "language"))
+        learn(tmp_path, mixture(sources), policy, tuning="frozen")
+    assert all(parameter.requires_grad for parameter in policy.backbone.parameters()), "as it was before"
 
 
 @pytest.mark.parametrize("stage", [0, 2])
@@ -106,9 +89,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_update(tmp_path: P
     class Diverging(SmallPolicy):
         calls = 0
 
-        def loss(self, batch):
+        def loss(self, batch, scale=1.0):
             self.calls += 1
-            loss, parts = super().loss(batch)
+            loss, parts = super().loss(batch, scale)
             return (loss * float("nan") if self.calls == 4 else loss), parts
 
     policy = Diverging()
@@ -119,8 +102,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_update(tmp_path: P
 
 def test_an_infinite_gradient_is_not_applied(tmp_path: Path, sources: Path) -> None:
     class Steep(SmallPolicy):
-        def loss(self, batch):
-            loss, parts = super().loss(batch)
+        def loss(self, batch, scale=1.0):
+            loss, parts = super().loss(batch, scale)
             return loss.detach() + (self.head.bias - self.head.bias.detach()).abs().sqrt().sum(), parts
 
     policy = Steep()
@@ -135,7 +118,7 @@ def test_an_infinite_gradient_is_not_applied(tmp_path: Path, sources: Path) -> N
                                    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")])
 def test_lack_of_memory_is_a_class_of_its_own(tmp_path: Path, sources: Path, error: Exception) -> None:
     class Large(SmallPolicy):
-        def loss(self, batch):
+        def loss(self, batch, scale=1.0):
             raise error
 
     with pytest.raises(StageFailed, match="out of memory with a micro_batch of 2") as caught:
@@ -145,7 +128,7 @@ def test_lack_of_memory_is_a_class_of_its_own(tmp_path: Path, sources: Path, err
 
 def test_other_errors_pass_through(tmp_path: Path, sources: Path) -> None:
     class Broken(SmallPolicy):
-        def loss(self, batch):
+        def loss(self, batch, scale=1.0):
             raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):

@@ -1,17 +1,33 @@
 """How a policy is trained: the settings, and the DeepSpeed configuration that follows.  Imports nothing heavy.
 
 The kitchen: ``loop`` (the one training loop), ``engine`` (DeepSpeed, started quietly and without compiling anything),
-``checkpoint`` (resumable state), ``augment`` (images).
+``tuning`` (what is trained: frozen parts, LoRA, rates), ``checkpoint`` (resumable state, average weights), ``scaling``
+(fp16), ``meter`` (the curve), ``augment`` (images), ``caption`` (a bare backbone learns words).
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
 from vlactl.errors import UsageError
 from vlactl.registry import Spec
+
+if TYPE_CHECKING:
+    from vlactl.backbones import BackboneSpec
+
+Part = Literal["vision", "connector", "language"]
+PARTS: tuple[Part, ...] = ("vision", "connector", "language")
+"""A backbone's subtrees, in the order in which a picture passes through them."""
+FROZEN: dict[str, tuple[Part, ...]] = {
+    "full": (),
+    "frozen-vision": ("vision",),
+    "connector": ("vision", "language"),
+    "frozen": PARTS,
+    "lora": PARTS,
+}
+"""Parts of the backbone whose own weights stay as they are, for every way of tuning."""
 
 EXECUTION: dict[str, JsonValue] = {"execution": True}
 
@@ -41,19 +57,43 @@ class TrainingSettings(Spec):
     """AdamW's epsilon."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient of all parameters together; 0 never clips."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """``bf16``: autocast for the matrix products, weights and moments stay fp32.  Slower than fp32 on most CPUs."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number type of the matrix products; weights and moments stay fp32.  ``fp16`` scales the loss, and leaves out
+    updates whose gradient overflowed.  Slower than fp32 on most CPUs."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay per update of a running average of the weights, which is saved in their place; null saves the last ones."""
+    nan: Literal["fail", "skip"] = "fail"
+    """A loss or gradient that is not finite: ends the training, or leaves out that update and counts it."""
+    nan_limit: int = Field(default=10, ge=0)
+    """With ``nan: skip``, most updates in a row that may be left out; one more ends the training."""
     brightness: float = Field(default=0.15, ge=0, lt=1)
     """Augmentation: each window's images are scaled by 1 ± this, and brightened or darkened by this · 64 of 255."""
     shift_px: int = Field(default=0, ge=0)
     """Augmentation: each window's images are moved by up to this many pixels, edges repeated."""
-    freeze: tuple[Literal["vision", "connector", "language"], ...] = ()
-    """Parts of the backbone whose parameters stay as they are."""
+    tuning: Literal["full", "frozen-vision", "connector", "frozen", "lora"] = "full"
+    """What is trained of the backbone: everything, all but the vision tower, the connector only, nothing, or low-rank
+    adapters (LoRA), merged into the weights at the end.  Slots and heads are always trained."""
+    lora_rank: int = Field(default=32, ge=1)
+    """Rank of an adapter (32, as OpenVLA's vla-scripts/finetune.py)."""
+    lora_alpha: float = Field(default=16.0, gt=0)
+    """An adapter's output counts lora_alpha / lora_rank (16, as OpenVLA's vla-scripts/finetune.py)."""
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that are dropped in training."""
+    lora_parts: tuple[Part, ...] = Field(default=PARTS, min_length=1)
+    """Parts of the backbone whose linear layers (attention and feed-forward) get adapters."""
+    rates: dict[Part, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Multipliers of the learning rate for parts of the backbone, for example ``{vision: 0.1}``; others are 1."""
+    cache_vision: bool = False
+    """Compute a frozen vision tower's features once per dataset and train on these; needs pictures without
+    augmentation."""
 
     micro_batch: int | None = Field(default=None, ge=1, json_schema_extra=EXECUTION)
     """Most frames in one forward pass per rank; null takes all at once.  Halved when memory runs out."""
     zero_stage: Literal[0, 1, 2, 3] = Field(default=0, json_schema_extra=EXECUTION)
     """What DeepSpeed shards over ranks: 1 optimiser state, 2 and gradients, 3 and weights."""
+    offload: Literal["none", "optimizer", "parameters"] = Field(default="none", json_schema_extra=EXECUTION)
+    """What waits in the host's memory instead of the accelerator's: the optimiser's state (zero_stage 1 to 3), or the
+    weights too (zero_stage 3)."""
     checkpoint_every_s: float = Field(default=60.0, gt=0, json_schema_extra=EXECUTION)
     """Seconds between resumable checkpoints."""
     log_every: int = Field(default=20, ge=1, json_schema_extra=EXECUTION)
@@ -67,6 +107,31 @@ class TrainingSettings(Spec):
             raise ValueError(f"betas {self.betas} are not in [0, 1)")
         return self
 
+    @model_validator(mode="after")
+    def _offload_has_shards(self) -> Self:
+        least = {"none": 0, "optimizer": 1, "parameters": 3}[self.offload]
+        if self.zero_stage < least:
+            raise ValueError(f"offload {self.offload} needs zero_stage {least}{' or more' if least < 3 else ''}, "
+                             f"not {self.zero_stage}")
+        return self
+
+    @property
+    def frozen(self) -> tuple[Part, ...]:
+        """Parts of the backbone whose own weights stay as they are."""
+        return FROZEN[self.tuning]
+
+    def cache_conflict(self, backbone: BackboneSpec) -> str | None:
+        """Why ``cache_vision`` cannot be had with these settings and this backbone; None when it can."""
+        if not self.cache_vision:
+            return None
+        if not backbone.caches_features:
+            return f"cache_vision: {backbone.kind} cannot go on from features of its pictures"
+        if "vision" not in self.frozen or (self.tuning == "lora" and "vision" in self.lora_parts):
+            return f"cache_vision: tuning {self.tuning} changes the vision tower, so that its features do not stay"
+        if self.brightness or self.shift_px:
+            return "cache_vision: features are of pictures as they were recorded; set brightness and shift_px to 0"
+        return None
+
     def windows(self, history: int) -> int:
         """Windows per update, over all ranks; :class:`UsageError` where the history does not divide the batch."""
         if self.global_batch % history:
@@ -74,13 +139,16 @@ class TrainingSettings(Spec):
                              where="training.global_batch", expected=f"a multiple of {history}")
         return self.global_batch // history
 
-    def micro_windows(self, history: int, world_size: int) -> int:
+    def micro_windows(self, history: int, world_size: int, windows: int | None = None) -> int:
         """Windows in one forward pass: the largest divisor of a rank's windows that micro_batch allows, at least 1.
+
+        ``windows`` per update over all ranks; None for global_batch / history, which a stream that mixes in other
+        batches does not reach.
 
         Raises:
             UsageError: the ranks do not divide the windows.
         """
-        windows = self.windows(history)
+        windows = self.windows(history) if windows is None else windows
         if windows % world_size:
             raise UsageError(f"{world_size} ranks do not divide {windows} windows per update (global_batch "
                              f"{self.global_batch}, history {history})", where="training.global_batch",
@@ -107,9 +175,23 @@ class TrainingSettings(Spec):
         return self.learning_rate * (self.final_rate + (1 - self.final_rate) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
+BUCKET = 50_000_000
+"""Numbers that ZeRO reduces or gathers at a time: 200 MB in float32.  DeepSpeed's own 500 million hold 2 GB of every
+accelerator, as much as the gradients of 0.5 B parameters."""
+
+
 def deepspeed_config(settings: TrainingSettings, *, world_size: int, windows: int,
                      micro_windows: int) -> dict[str, Any]:
-    """DeepSpeed's configuration; ``windows`` per update over all ranks, ``micro_windows`` per rank and forward pass."""
+    """DeepSpeed's configuration; ``windows`` per update over all ranks, ``micro_windows`` per rank and forward pass.
+
+    fp16 is not in it: DeepSpeed 0.19 would hold fp16 weights, or, with its torch_autocast, clip gradients that are
+    still scaled and never lower the scale after an overflow.  :mod:`vlactl.training.scaling` does it for all stages.
+    """
+    zero: dict[str, Any] = {"stage": settings.zero_stage, "reduce_bucket_size": BUCKET, "allgather_bucket_size": BUCKET}
+    if settings.offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
+    if settings.offload == "parameters":
+        zero["offload_param"] = {"device": "cpu", "pin_memory": True}
     config: dict[str, Any] = {
         "train_batch_size": windows,
         "train_micro_batch_size_per_gpu": micro_windows,
@@ -117,8 +199,9 @@ def deepspeed_config(settings: TrainingSettings, *, world_size: int, windows: in
         # At ZeRO 0 the loop clips by itself: DeepSpeed's own clipping goes through the parameters one by one there, and
         # it does not tell the norm.
         "gradient_clipping": settings.clip_norm if settings.zero_stage else 0.0,
-        "zero_optimization": {"stage": settings.zero_stage},
+        "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,   # torch's AdamW: DeepSpeed's own wants a compiler
+        "zero_force_ds_cpu_optimizer": False,    # and so it is with offload
         "steps_per_print": None,
         "wall_clock_breakdown": False,
     }

@@ -1,9 +1,9 @@
 """Resumable training state that survives a kill at any instant, and a change of the number of ranks.
 
-``checkpoints/step-N/`` holds ``rank-K.safetensors`` (whole trained parameters with their two moments; rank K writes
-every world-th of them), ``state.json`` and, written last, ``COMPLETE`` with the size and SHA-256 of each file.  It is
-built as ``step-N.tmp`` and renamed.  Random numbers, the order of the data and the learning rate are functions of the
-update's number, so that number is all the state they have.
+``checkpoints/step-N/`` holds ``rank-K.safetensors`` (whole trained parameters with their two moments and, where it is
+wanted, their running average; rank K writes every world-th of them), ``state.json`` and, written last, ``COMPLETE``
+with the size and SHA-256 of each file.  It is built as ``step-N.tmp`` and renamed.  Random numbers, the order of the
+data and the learning rate are functions of the update's number, so that number is all the state they have.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vlactl.errors import CheckpointMismatch
-from vlactl.training.engine import Gang
+from vlactl.training.gang import Gang
 
 KEEP = 2
 """Whole checkpoints kept: should the newest turn out damaged, the one before it is still there."""
 FORMAT = 1
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's names of its two moments."""
+AVERAGE = "average"
+"""The running average of a parameter.  It lies beside the moments in the optimiser's state, so that it is sharded,
+gathered, saved and handed to another number of ranks as they are, whatever the ZeRO stage."""
 
 LOG = logging.getLogger(__name__)
 
@@ -125,18 +128,21 @@ def trained(policy: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 def full_state(engine: Any, parameter: nn.Parameter) -> Iterator[tuple[str, Tensor]]:
     """``parameter`` and its moments as whole float32 tensors, whatever ZeRO stage shards them."""
+    yield "parameter", full(engine, parameter, "parameter")
+    for key in kept(engine):
+        yield key, full(engine, parameter, key)
+
+
+def full(engine: Any, parameter: nn.Parameter, key: str) -> Tensor:
+    """``parameter`` or what the optimiser keeps for it as ``key``, whole; every rank must ask."""
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
     if not engine.zero_optimization():
-        yield "parameter", parameter
-        for key in MOMENTS:
-            yield key, engine.basic_optimizer.state[parameter][key]
-        return
-    for key in ("parameter", *MOMENTS):
-        value = (safe_get_full_fp32_param(parameter) if key == "parameter"
-                 else safe_get_full_optimizer_state(parameter, key))
-        assert value is not None, "every trained parameter has a master copy and two moments"
-        yield key, value
+        return parameter if key == "parameter" else engine.basic_optimizer.state[parameter][key]
+    value = (safe_get_full_fp32_param(parameter) if key == "parameter"
+             else safe_get_full_optimizer_state(parameter, key))
+    assert value is not None, "every trained parameter has a master copy and moments"
+    return value
 
 
 def load_weights(resume: Resume, policy: nn.Module) -> None:
@@ -159,34 +165,72 @@ def load_weights(resume: Resume, policy: nn.Module) -> None:
 
 def load_moments(resume: Resume, engine: Any, policy: nn.Module) -> None:
     """Fill the engine's allocated moments with what they were."""
-    from deepspeed.utils import safe_set_full_optimizer_state
-
-    moments = {name: value for name, value in tensors(resume.path) if name.split("/")[0] in MOMENTS}
+    keys = kept(engine)
+    moments = {name: value for name, value in tensors(resume.path) if name.split("/")[0] in keys}
     for name, parameter in trained(policy):
-        for key in MOMENTS:
-            value = moments[f"{key}/{name}"].to(engine.device)
-            if engine.zero_optimization():
-                safe_set_full_optimizer_state(parameter, value, key)
-            else:
-                engine.basic_optimizer.state[parameter][key].copy_(value)
+        for key in keys:
+            set_full(engine, parameter, key, moments[f"{key}/{name}"].to(engine.device))
 
 
-def allocate_moments(engine: Any, updates: int) -> None:
+def set_full(engine: Any, parameter: nn.Parameter, key: str, value: Tensor) -> None:
+    """The inverse of :func:`full` for what the optimiser keeps."""
+    from deepspeed.utils import (
+        safe_get_local_optimizer_state,
+        safe_set_full_optimizer_state,
+        safe_set_local_optimizer_state,
+    )
+
+    if not engine.zero_optimization():
+        engine.basic_optimizer.state[parameter][key].copy_(value)
+    elif hasattr(parameter, "ds_id"):
+        # DeepSpeed's own way of setting the whole fails where the ranks do not divide the parameter.
+        mine, rank = safe_get_local_optimizer_state(parameter, key).numel(), engine.global_rank
+        padded = nn.functional.pad(value.flatten(), (0, mine * engine.world_size - value.numel()))
+        safe_set_local_optimizer_state(parameter, padded[rank * mine:(rank + 1) * mine], key)
+    else:
+        safe_set_full_optimizer_state(parameter, value, key)
+
+
+def allocate_moments(engine: Any, updates: int, *, average: bool) -> None:
     """Give AdamW zero moments and a count of updates, for whatever tensors it updates under the engine's ZeRO stage.
 
     By itself it makes them in its first update, which is too late to load them; and ZeRO 1 and 2 of DeepSpeed 0.19 step
     one parameter group at a time but link the moments of all groups to parameters after the first of these steps, so
-    that the later groups would stay without.
+    that the later groups would stay without.  With ``average``, a running average begins at the weights themselves.
     """
-    optimizer = engine.optimizer
-    masters = (optimizer.fp32_partitioned_groups_flat if engine.zero_optimization_partition_weights()
-               else [tensor for group in engine.basic_optimizer.param_groups for tensor in group["params"]])
-    for master in masters:
+    for master in masters(engine):
         engine.basic_optimizer.state[master] = {
             "step": torch.tensor(float(updates), device=master.device),
-            **{key: torch.zeros_like(master, memory_format=torch.preserve_format) for key in MOMENTS}}
+            **{key: torch.zeros_like(master, memory_format=torch.preserve_format) for key in MOMENTS},
+            **({AVERAGE: master.detach().clone()} if average else {})}
     if engine.zero_optimization() and not engine.zero_optimization_partition_weights():
-        optimizer._lazy_init_hp_params_optimizer_state()
+        engine.optimizer._lazy_init_hp_params_optimizer_state()
+
+
+def masters(engine: Any) -> list[Tensor]:
+    """The float32 tensors that AdamW updates on this rank: parameters, or flat shards of many of them."""
+    if engine.zero_optimization_partition_weights():
+        return engine.optimizer.fp32_partitioned_groups_flat
+    return [tensor for group in engine.basic_optimizer.param_groups for tensor in group["params"]]
+
+
+def kept(engine: Any) -> tuple[str, ...]:
+    """What the optimiser keeps for every parameter beside the parameter itself."""
+    state = engine.basic_optimizer.state[masters(engine)[0]]
+    return tuple(key for key in (*MOMENTS, AVERAGE) if key in state)
+
+
+@torch.no_grad()
+def follow(engine: Any, decay: float, updates: int) -> None:
+    """Move the running averages towards the weights after ``updates`` updates.
+
+    The decay begins small, as in ``tf.train.ExponentialMovingAverage(num_updates=...)``: the first weights are random,
+    and a share of them would stay for thousands of updates.
+    """
+    weights = masters(engine)
+    averages = [engine.basic_optimizer.state[master][AVERAGE] for master in weights]
+    weight = 1 - min(decay, (1 + updates) / (10 + updates))
+    torch._foreach_lerp_(averages, list(weights), weight)  # pyright: ignore[reportPrivateImportUsage] - as AdamW does
 
 
 def tensors(path: Path) -> Iterator[tuple[str, Tensor]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,33 +13,13 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 
-from vlactl.errors import UsageError
 from vlactl.training import TrainingSettings, deepspeed_config
-from vlactl.windows import Batch
+from vlactl.training.checkpoint import AVERAGE, full
+from vlactl.training.gang import Gang
+from vlactl.training.tuning import adamw
 
 PATIENCE = timedelta(minutes=10)
 """How long a collective waits for a rank that does not come; a rank that died is noticed at once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gang:
-    """The ranks that train one policy together, and this one's place among them."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    def barrier(self) -> None:
-        if self.world > 1:
-            distributed.barrier()
-
-    def sum(self, numbers: list[float]) -> list[float]:
-        """Each number summed over the ranks; every rank gets the same answer."""
-        if self.world == 1:
-            return numbers
-        together = torch.tensor(numbers, dtype=torch.float64, device=self.device)
-        distributed.all_reduce(together)
-        return together.tolist()
 
 
 def join() -> Gang:
@@ -90,53 +69,28 @@ def _join_deepspeed(device: torch.device) -> None:
 class Objective(nn.Module):
     """A policy's loss as a module's forward, which is what DeepSpeed hooks into."""
 
-    def __init__(self, policy: Any) -> None:
+    def __init__(self, policy: Any, is_half: bool) -> None:
         super().__init__()
-        self.policy = policy
+        self.policy, self.is_half = policy, is_half
 
-    def forward(self, batch: Batch, scale: float) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """The loss times ``scale``, and its parts without gradient."""
-        loss, parts = self.policy.loss(batch)
-        return (loss if scale == 1.0 else loss * scale,
-                {name: part.detach() if isinstance(part, Tensor) else part for name, part in parts.items()})
-
-
-def freeze(policy: Any, subtrees: Iterable[str]) -> None:
-    """Let the backbone's named subtrees stay as they are.
-
-    Raises:
-        UsageError: the backbone has no such subtree, or nothing is left to train.
-    """
-    names = tuple(subtrees)
-    if names:
-        parts = policy.backbone.subtrees()
-        for name in names:
-            if name not in parts:
-                raise UsageError(f"the backbone has no subtree '{name}'", where="training.freeze",
-                                 expected=" | ".join(parts))
-            for parameter in parts[name]:
-                parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in policy.parameters()):
-        raise UsageError("nothing is left to train", where="training.freeze", remedy="freeze fewer subtrees")
+    def forward(self, batch: Any, scale: float) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """The loss, with its action part times ``scale``, and its parts without gradient."""
+        if self.is_half:
+            with torch.autocast(next(self.policy.parameters()).device.type, torch.float16):
+                loss, parts = self.policy.loss(batch, scale)
+        else:
+            loss, parts = self.policy.loss(batch, scale)
+        return loss, {name: part.detach() if isinstance(part, Tensor) else part for name, part in parts.items()}
 
 
-def adamw(policy: nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
-    """torch's fused AdamW over what is not frozen; vectors do not decay."""
-    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-    groups = [{"params": [parameter for parameter in trained if parameter.ndim > 1],
-               "weight_decay": settings.weight_decay},
-              {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate,
-                             betas=settings.betas, eps=settings.epsilon, fused=True)
-
-
-def start(policy: nn.Module, settings: TrainingSettings, gang: Gang, *, windows: int, micro_windows: int) -> Any:
+def start(policy: Any, settings: TrainingSettings, gang: Gang, *, windows: int, micro_windows: int) -> Any:
     """A DeepSpeed engine over ``policy.loss``; ``policy`` becomes float32 on the gang's device."""
     import deepspeed
 
     policy.float().train()
     engine, *_ = deepspeed.initialize(
-        model=Objective(policy), optimizer=adamw(policy, settings), dist_init_required=False,
+        model=Objective(policy, settings.precision == "fp16"), optimizer=adamw(policy, settings),
+        dist_init_required=False,
         config=deepspeed_config(settings, world_size=gang.world, windows=windows, micro_windows=micro_windows))
     if gang.world == 1 and settings.zero_stage == 0:
         engine.enable_backward_allreduce = False   # it would copy every gradient to sum it with nobody's
@@ -155,12 +109,19 @@ def whole(parameter: nn.Parameter) -> Iterator[None]:
         yield
 
 
-def settle(engine: Any, policy: nn.Module, gang: Gang) -> None:
-    """End the engine and leave ``policy`` a plain module on the CPU; under ZeRO 3 it is whole on rank 0 only."""
+def settle(engine: Any, policy: nn.Module, gang: Gang, *, average: bool) -> None:
+    """End the engine and leave ``policy`` a plain module on the CPU; under ZeRO 3 it is whole on rank 0 only.
+
+    With ``average``, its trained weights are their running average.
+    """
     finished: list[tuple[nn.Parameter, Tensor]] = []
     for parameter in policy.parameters():
+        keep = gang.rank == 0 or not hasattr(parameter, "ds_id")
+        if average and parameter.requires_grad:
+            value = full(engine, parameter, AVERAGE)
+            finished.append((parameter, value.detach().to("cpu", copy=True) if keep else torch.empty(0)))
+            continue
         with whole(parameter):
-            keep = gang.rank == 0 or not hasattr(parameter, "ds_id")
             finished.append((parameter, parameter.detach().to("cpu", copy=True) if keep else torch.empty(0)))
     engine.destroy()
     for parameter, value in finished:
