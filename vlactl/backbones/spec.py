@@ -72,6 +72,10 @@ class BackboneSpec(Spec):
     hub_parts: ClassVar[dict[str, Repository]] = {}
     """Of a backbone put together by vlactl: part -> repository.  ``pretrained`` reads every part from its own; a
     folder has one subfolder for each part.  What connects them is drawn from the seed."""
+    hub_px: ClassVar[int | None] = None
+    """Side of the pictures that the pretrained weights see, or that ``image_px: null`` takes; None: read from them."""
+    hub_tokens: ClassVar[int | None] = None
+    """Tokens of one such picture."""
     remote_code: ClassVar[bool] = False
     """Whether the architecture lies in the repository as code.  It then runs only at the commit that is named."""
     decoder_only: ClassVar[bool] = True
