@@ -78,6 +78,12 @@ class BackboneSpec(Spec):
     """Tokens of one such picture."""
     remote_code: ClassVar[bool] = False
     """Whether the architecture lies in the repository as code.  It then runs only at the commit that is named."""
+    mask: ClassVar[Literal["causal", "prefix", "picture-blocks", "cross-attention", "encoder-decoder"]] = "causal"
+    """Who sees whom: every token the earlier ones; or pictures and text also each other; or the tokens of one picture
+    also each other; or words look at pictures that have no tokens; or pictures and text in an encoder, slots in a
+    decoder."""
+    padding: ClassVar[Literal["left", "right", "none"]] = "left"
+    """Where shorter rows are filled up."""
     decoder_only: ClassVar[bool] = True
     """Whether frames and slots can alternate in one causal sequence, which ``interleaved-*`` needs."""
     caches_features: ClassVar[bool] = False
