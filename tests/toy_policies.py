@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import torch
 
-from vlactl.actions import ActionNormalizer, StateStatistics
+from vlactl.actions import ActionCodec, ActionNormalizer, StateStatistics
 from vlactl.backbones import BACKBONES
 from vlactl.backbones.adapter import Backbone
 from vlactl.episodes import Observation
@@ -38,8 +38,15 @@ def spaces(embodiment: str = "panda", cameras: int = 2, states: int = STATES) ->
     )
 
 
-def normalizer(scale: float = 1.0) -> ActionNormalizer:
-    return ActionNormalizer(low=(-0.8 * scale,) * 6, high=(0.9 * scale,) * 6)
+def codec(scale: float = 1.0) -> ActionCodec:
+    return ActionCodec(normalizer=ActionNormalizer(low=(-0.8 * scale,) * 6, high=(0.9 * scale,) * 6))
+
+
+def chunks(horizon: int = 6, count: int = 64) -> np.ndarray:
+    """Smooth normalised chunks (N, L, 7), which frequency tokens are learned from."""
+    random = np.random.default_rng(0)
+    arm = np.cumsum(random.normal(size=(count, horizon, 6)) * 0.2, 1).clip(-1, 1)
+    return np.concatenate([arm, np.repeat(random.choice([-1.0, 1.0], (count, 1, 1)), horizon, 1)], -1)
 
 
 def statistics(states: int = STATES) -> StateStatistics:
@@ -66,7 +73,8 @@ def backbone_of(kind: str) -> Backbone:
 
 def policy(formulation: str, backbone: str = "smolvlm", seed: int = 0, **fields: object) -> Policy:
     spec = FORMULATIONS.get(formulation)(**fields)
-    return Policy.create(BACKBONES.get(backbone)(), spec, spaces(), normalizer(), statistics(), TEXTS, seed)
+    return Policy.create(BACKBONES.get(backbone)(), spec, spaces(), codec(), statistics(), TEXTS, seed,
+                         chunks(spec.horizon))
 
 
 def batch(history: int, horizon: int = 6, rows: int = 4, seed: int = 0) -> Batch:
@@ -79,6 +87,9 @@ def batch(history: int, horizon: int = 6, rows: int = 4, seed: int = 0) -> Batch
         texts=[TEXTS[i % len(TEXTS)] for i in range(rows)],
         actions_BHLA=torch.cat([arm, gripper], -1),
         mask_BHL=torch.ones(rows, history, horizon, dtype=torch.bool),
+        source_B=torch.zeros(rows, dtype=torch.int64),
+        sources=("toy",),
+        noise_B=torch.arange(rows) + 1000 * seed,
     )
 
 

@@ -1,8 +1,9 @@
 """Menu of formulations: how actions are asked of a backbone.  Imports neither torch nor transformers.
 
 The names are those of RoboVLMs (arXiv 2412.14058, section II): where history enters (one-step, interleaved,
-policy-head) times how actions leave (continuous, discrete).  ``slots`` are learnable input tokens after the text, the
-paper's [LRN]; a formulation reads the backbone's hidden states there.
+policy-head) times how actions leave (continuous, discrete), and the ways out that were found since: frequency tokens
+(FAST), flow matching and diffusion.  ``slots`` are learnable input tokens after the text, the paper's [LRN]; a
+formulation reads the backbone's hidden states there.
 
 A frame is what a policy sees when it plans; frames of a history lie ``execute`` control steps apart, in training as in
 rollouts.
@@ -10,95 +11,39 @@ rollouts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from vlactl.backbones import TINY_ACTION_ROWS, BackboneSpec
-from vlactl.registry import Registry, Spec
+from vlactl.formulations.spec import (
+    Continuous,
+    Discrete,
+    Expert,
+    FormulationSpec,
+    Interleaved,
+    OneFrame,
+    PolicyHead,
+    ReadsSlot,
+    Written,
+    WrittenBins,
+    WrittenFrequencies,
+)
+from vlactl.registry import Registry
 
-if TYPE_CHECKING:
-    from vlactl.backbones.adapter import Backbone
-    from vlactl.formulations.formulation import Formulation
-
-
-class FormulationSpec(Spec):
-    """How many frames are seen, how many actions are predicted and how many of them are executed."""
-
-    history: int = Field(1, ge=1, le=64)
-    """H: frames seen.  The paper uses 8 and 16 for formulations with history; tabletop episodes hold about five."""
-    horizon: int = Field(6, ge=1, le=100)
-    """L: actions predicted from each frame (paper: 10; 6 learned best on the tabletop world)."""
-    execute: int = Field(3, ge=1, le=100)
-    """Control steps executed before replanning, and the distance between frames of a history."""
-
-    needs_decoder_only: ClassVar[bool] = False
-
-    @model_validator(mode="after")
-    def _executes_what_it_predicts(self) -> FormulationSpec:
-        if self.execute > self.horizon:
-            raise ValueError(
-                f"execute ({self.execute}) is more than horizon ({self.horizon}): there would be no action to execute"
-            )
-        return self
-
-    def conflicts(self, backbone: BackboneSpec) -> str | None:
-        """Why this formulation cannot be asked of ``backbone``; None when it can."""
-        if self.needs_decoder_only and not backbone.decoder_only:
-            return f"{self.kind} puts frames and slots in one causal sequence; {backbone.kind} is not decoder-only"
-        return None
-
-    def build(self, backbone: Backbone, state_size: int, action_size: int, seed: int) -> Formulation:
-        """The trainable part beside the backbone; the caller's random state is left as it was."""
-        raise NotImplementedError
-
-
-class OneFrame(FormulationSpec):
-    """Formulations that see the present frame only."""
-
-    @model_validator(mode="after")
-    def _sees_one_frame(self) -> OneFrame:
-        if self.history != 1:
-            raise ValueError(
-                f"{self.kind} sees one frame, not history {self.history}; take interleaved-* or policy-head-*"
-            )
-        return self
-
-
-class Continuous(FormulationSpec):
-    """Regression of normalised actions."""
-
-    loss: Literal["huber", "mse"] = "huber"
-    """Loss of the arm: the paper writes MSE (eq. 7), its code uses Huber (``base_policy.py:137``)."""
-    huber_beta: float = Field(0.3, gt=0, allow_inf_nan=False)
-    """Error, in normalised units, at which Huber turns from square to linear (measured on the tabletop world)."""
-    gripper_weight: float = Field(0.1, ge=0, allow_inf_nan=False)
-    """Weight of the gripper's binary cross-entropy (RoboVLMs: ``arm_gripper_loss_ratio`` 0.01; 0.1 on the tabletop)."""
-    head_width: int = Field(256, ge=8, le=8192)
-    """Hidden units of the head (RoboVLMs: 1024 for real backbones)."""
-    state: Literal["head", "none"] = "head"
-    """Where proprioception enters: an MLP joined to the head's input, or nowhere (as in RoboVLMs' results)."""
-    state_width: int = Field(64, ge=4, le=4096)
-    """Features that proprioception is turned into."""
-
-
-class Discrete(FormulationSpec):
-    """Classification of each action dimension into bins."""
-
-    bins: int = Field(256, ge=2, le=4096)
-    """Equal bins of [-1, 1] for each dimension (RT-2, OpenVLA and RoboVLMs: 256)."""
-
-
-class PolicyHead(FormulationSpec):
-    """An LSTM over one feature vector per frame."""
-
-    history: int = Field(4, ge=1, le=64)
-    """H: frames that the LSTM runs over (paper: 8 and 16)."""
-    lstm_width: int = Field(256, ge=8, le=8192)
-    """Hidden units of the LSTM (RoboVLMs code: 1024)."""
-    lstm_layers: int = Field(1, ge=1, le=8)
-    """Layers of the LSTM (RoboVLMs code: 4)."""
-
+__all__ = [
+    "FORMULATIONS",
+    "Continuous",
+    "Discrete",
+    "Expert",
+    "FormulationSpec",
+    "Interleaved",
+    "OneFrame",
+    "PolicyHead",
+    "ReadsSlot",
+    "Written",
+    "WrittenBins",
+    "WrittenFrequencies",
+]
 
 FORMULATIONS: Registry[FormulationSpec] = Registry("formulations", "formulation")
 
@@ -109,57 +54,47 @@ class OneStepContinuous(OneFrame, Continuous):
 
     kind = "one-step-continuous"
 
-    def build(self, backbone: Backbone, state_size: int, action_size: int, seed: int) -> Formulation:
-        from vlactl.formulations.continuous import OneStepContinuousFormulation
-
-        return OneStepContinuousFormulation.build(self, backbone, state_size, action_size, seed)
-
 
 @FORMULATIONS.add
-class OneStepDiscrete(OneFrame, Discrete):
-    """L x A action tokens written one after another by the language model itself (RT-2; paper eq. 11)."""
+class OneStepDiscrete(OneFrame, WrittenBins):
+    """L x A action tokens written by the language model itself, a bin for each dimension (RT-2; paper eq. 11)."""
 
     kind = "one-step-discrete"
-    state: Literal["token", "none"] = "token"
-    """Where proprioception enters: in the slot before the first action token, or nowhere."""
-
-    def conflicts(self, backbone: BackboneSpec) -> str | None:
-        """As :meth:`FormulationSpec.conflicts`; a tiny vocabulary keeps a limited number of action rows."""
-        if backbone.weights == "tiny" and self.bins > TINY_ACTION_ROWS:
-            return f"tiny vocabularies keep {TINY_ACTION_ROWS} rows for actions; {self.kind} asks for bins: {self.bins}"
-        return super().conflicts(backbone)
-
-    def build(self, backbone: Backbone, state_size: int, action_size: int, seed: int) -> Formulation:
-        from vlactl.formulations.discrete import OneStepDiscreteFormulation
-
-        return OneStepDiscreteFormulation.build(self, backbone, state_size, action_size, seed)
+    decoding: Literal["one-by-one", "parallel"] = "one-by-one"
+    """Whether each token sees those before it (RT-2, OpenVLA), or all are read at once from slots of their own
+    (OpenVLA-OFT)."""
 
 
 @FORMULATIONS.add
-class InterleavedContinuous(Continuous):
+class OneStepFast(OneFrame, WrittenFrequencies):
+    """The chunk's cosine coefficients as merged tokens, as many as the motion needs, one after another (FAST)."""
+
+    kind = "one-step-fast"
+
+
+@FORMULATIONS.add
+class InterleavedContinuous(Interleaved, Continuous):
     """Frames, text and slots of the whole history in one sequence; the backbone does the remembering (paper eq. 12)."""
 
     kind = "interleaved-continuous"
-    needs_decoder_only = True
-    history: int = Field(4, ge=1, le=64)
-    """H: frames in the sequence (paper: 8 and 16)."""
 
-    def build(self, backbone: Backbone, state_size: int, action_size: int, seed: int) -> Formulation:
-        from vlactl.formulations.continuous import InterleavedContinuousFormulation
 
-        return InterleavedContinuousFormulation.build(self, backbone, state_size, action_size, seed)
+@FORMULATIONS.add
+class InterleavedDiscrete(Interleaved, WrittenBins):
+    """As interleaved-continuous, with L x A slots per frame that are read as bins; a cell the paper leaves empty.
+
+    All tokens of a frame are read at once.  If true actions stood in the sequence, a frame could copy its own from the
+    chunk before it, because chunks overlap.
+    """
+
+    kind = "interleaved-discrete"
 
 
 @FORMULATIONS.add
 class PolicyHeadContinuous(PolicyHead, Continuous):
-    """One slot per frame, each frame on its own; an LSTM over the slots' hidden states predicts (paper eq. 13-14)."""
+    """One slot per frame, each frame on its own; a memory over the slots' hidden states predicts (paper eq. 13-14)."""
 
     kind = "policy-head-continuous"
-
-    def build(self, backbone: Backbone, state_size: int, action_size: int, seed: int) -> Formulation:
-        from vlactl.formulations.policy_head import PolicyHeadContinuousFormulation
-
-        return PolicyHeadContinuousFormulation.build(self, backbone, state_size, action_size, seed)
 
 
 @FORMULATIONS.add
@@ -167,14 +102,29 @@ class PolicyHeadDiscrete(PolicyHead, Discrete):
     """As policy-head-continuous, with a distribution over bins for each dimension; a cell the paper leaves empty."""
 
     kind = "policy-head-discrete"
-    state: Literal["head", "none"] = "head"
-    """Where proprioception enters: an MLP joined to the LSTM's input, or nowhere."""
-    state_width: int = Field(64, ge=4, le=4096)
-    """Features that proprioception is turned into."""
-    head_width: int = Field(256, ge=8, le=8192)
-    """Hidden units between the LSTM and the bins."""
 
-    def build(self, backbone: Backbone, state_size: int, action_size: int, seed: int) -> Formulation:
-        from vlactl.formulations.policy_head import PolicyHeadDiscreteFormulation
 
-        return PolicyHeadDiscreteFormulation.build(self, backbone, state_size, action_size, seed)
+@FORMULATIONS.add
+class FlowMatching(Expert):
+    """An expert beside the backbone learns the velocity from noise to actions along straight lines (pi0)."""
+
+    kind = "flow-matching"
+    time_sampling: Literal["uniform", "beta"] = "beta"
+    """Which moments between noise and actions are trained: all alike, or mostly noisy ones (pi0: Beta(1.5, 1))."""
+
+
+@FORMULATIONS.add
+class Diffusion(Expert):
+    """An expert beside the backbone takes away noise step by step; DDIM needs few steps (Diffusion Policy, VLANeXt)."""
+
+    kind = "diffusion"
+    train_steps: int = Field(100, ge=2, le=1000)
+    """Noise levels of training, on a cosine schedule (Diffusion Policy: 100)."""
+    predict: Literal["epsilon", "sample"] = "epsilon"
+    """What the expert predicts: the noise, or the actions without it."""
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Diffusion:
+        if self.denoise_steps > self.train_steps:
+            raise ValueError(f"denoise_steps {self.denoise_steps} are more than train_steps {self.train_steps}")
+        return self

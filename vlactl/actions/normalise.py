@@ -1,4 +1,4 @@
-"""Codecs between what a robot is commanded and what a network predicts.  Every codec says what it loses.
+"""Statistics of a source, and the scales that they give a network's inputs and outputs.
 
 Axis letters: N any number of control steps, A action dimensions (the last is the gripper), S state dimensions.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -28,15 +28,17 @@ LARGEST_STATE = 5.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActionNormalizer:
-    """Arm dimensions: quantiles to [-1, 1], clipped.  Gripper: -1 closed, +1 open, by its sign.
+    """Arm dimensions: a range to [-1, 1], clipped.  Gripper: -1 closed, +1 open, by its sign.
 
-    ``decode(encode(a)) == a`` for arm values between the quantiles and gripper values of -1 and +1.
+    ``decode(encode(a)) == a`` for arm values within the range and gripper values of -1 and +1.
     """
 
     low: tuple[float, ...]
-    """First percentile of each arm dimension."""
+    """What becomes -1, for each arm dimension."""
     high: tuple[float, ...]
-    """99th percentile of each arm dimension."""
+    """What becomes +1, for each arm dimension."""
+    kind: Literal["quantiles", "fixed"] = "quantiles"
+    """Where the range comes from: percentiles 1 and 99 of the source, or the recipe."""
 
     def __post_init__(self) -> None:
         if len(self.low) != len(self.high) or not self.low:
@@ -58,6 +60,12 @@ class ActionNormalizer:
             )
         low, high = np.quantile(arm, [LOWER, UPPER], axis=0)
         return cls(low=tuple(map(float, low)), high=tuple(map(float, high)))
+
+    @classmethod
+    def fixed(cls, range_: float, action_size: int) -> ActionNormalizer:
+        """-``range_`` to +``range_`` for every arm dimension, whatever the source (RoboVLMs' code on CALVIN)."""
+        arm = action_size - 1
+        return cls(low=(-range_,) * arm, high=(range_,) * arm, kind="fixed")
 
     @property
     def size(self) -> int:
@@ -81,40 +89,27 @@ class ActionNormalizer:
         return np.concatenate([arm, sign(actions_NA[..., -1:])], -1).astype(np.float32)
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": "quantiles", "lower": LOWER, "upper": UPPER, "low": list(self.low), "high": list(self.high)}
+        origin = {"lower": LOWER, "upper": UPPER} if self.kind == "quantiles" else {}
+        return {"kind": self.kind, **origin, "low": list(self.low), "high": list(self.high)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ActionNormalizer:
         """The inverse of :meth:`to_json`; raises :class:`UsageError` when statistics are missing."""
         missing = [key for key in ("low", "high") if not document.get(key)]
-        if missing or document.get("kind") != "quantiles":
+        if missing or document.get("kind") not in ("quantiles", "fixed"):
             raise UsageError(
                 "action statistics are missing: " + (", ".join(missing) or f"kind {document.get('kind')!r}"),
                 where="action normaliser",
-                expected="kind: quantiles, low, high",
+                expected="kind: quantiles | fixed, low, high",
                 remedy="record the data again",
             )
-        return cls(low=tuple(map(float, document["low"])), high=tuple(map(float, document["high"])))
+        low, high = (tuple(map(float, document[key])) for key in ("low", "high"))
+        return cls(low=low, high=high, kind=document["kind"])
 
 
 def sign(values: np.ndarray) -> np.ndarray:
     """+1 above zero, -1 otherwise; not a number stays not a number."""
     return np.where(np.isnan(values), values, np.where(values > 0, 1.0, -1.0))
-
-
-@dataclass(frozen=True, slots=True)
-class Bins:
-    """``count`` equal bins of [-1, 1].  ``encode(decode(i)) == i``, and ``|decode(encode(x)) - x| <= 1 / count``."""
-
-    count: int
-
-    def encode(self, values: Tensor) -> Tensor:
-        """[-1, 1] -> int64 bin 0 .. count-1; values outside fall into the end bins."""
-        return ((values.float() + 1) * (self.count / 2)).floor().clamp(0, self.count - 1).long()
-
-    def decode(self, bins: Tensor) -> Tensor:
-        """Bins -> float32 centres."""
-        return (bins.float() * 2 + 1) / self.count - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
