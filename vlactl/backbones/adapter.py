@@ -138,7 +138,10 @@ class Backbone(nn.Module):
         """The modules that vision features enter: those of the ``connector`` prefixes, lists by their members."""
         names: list[str] = []
         for name in self.spec.connector:
-            module = self.model.get_submodule(name)
+            place, _, last = name.rpartition(".")
+            module = getattr(self.model.get_submodule(place), last)
+            if not isinstance(module, nn.Module):
+                continue  # a parameter by itself, such as a learned line feed, is nothing to enter
             names += [f"{name}.{i}" for i in range(len(module))] if isinstance(module, nn.ModuleList) else [name]
         return tuple(names)
 
