@@ -102,7 +102,7 @@ def align_conflict(target: Spaces, source: Spaces) -> str | None:
 
 
 def conversion(target: Spaces, source: Spaces) -> tuple[float, ...]:
-    """What each action dimension of ``source`` is multiplied by to command the same motion in ``target``; 1 the gripper.
+    """What each action of ``source`` is multiplied by to command the same motion in ``target``; the gripper's is 1.
 
     Raises:
         IncompatibleSpaces: there are no such factors; see :func:`align_conflict`.
