@@ -60,10 +60,6 @@ class PairStream:
         return PairBatch(images_BKYXC=torch.from_numpy(join([where for _, where, _ in parts], images, len(numbers_W))),
                          questions=questions, answers=answers)
 
-    def texts(self) -> list[str]:
-        """Every different question and answer of all sources, in alphabetical order."""
-        return sorted({text for side in (self._questions, self._answers) for texts in side for text in texts if text})
-
     def supervised(self, update: int) -> int:
         """Pairs in the whole global batch of ``update``: what a loss over all ranks divides by."""
         return self.batch_windows
