@@ -8,7 +8,7 @@ Axis letters: B batch, N tokens of a row, H history, K cameras, V views of a row
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -135,12 +135,11 @@ class Family:
     def look(self, model: nn.Module, pixels_BVCYX: Tensor, connectors: Sequence[str]) -> Tensor:
         """(B x V, P, D) what the vision tower says: what enters the ``connectors``, side by side along D."""
         found: dict[str, Tensor] = {}
-        hooks = [
-            model.get_submodule(name).register_forward_pre_hook(
-                lambda _module, args, name=name: found.update({name: args[0]})
-            )
-            for name in connectors
-        ]
+
+        def keep(name: str) -> Callable[..., None]:
+            return lambda _module, args: found.__setitem__(name, args[0])
+
+        hooks = [model.get_submodule(name).register_forward_pre_hook(keep(name)) for name in connectors]
         try:
             model.get_image_features(**self.picture_inputs(pixels_BVCYX, model.config))  # pyright: ignore[reportCallIssue]
         finally:
