@@ -186,10 +186,10 @@ class Family:
     def hub_image_id(self, config: Any, tokenizer: SubwordTokenizer) -> int:
         """The id that stands for a picture's tokens; raises :class:`UsageError` when config and vocabulary differ."""
         image = tokenizer.model.token_to_id(self.hub_marks.image)
-        if image is None or image != config.image_token_id:
+        named = getattr(config, "image_token_id", image)  # architectures without placeholders name none
+        if image is None or image != named:
             raise UsageError(
-                f"the tokenizer's {self.hub_marks.image} has id {image}, the model's config says "
-                f"{config.image_token_id}",
+                f"the tokenizer's {self.hub_marks.image} has id {image}, the model's config says {named}",
                 remedy="take tokenizer and weights from one repository",
             )
         return image
