@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from vlactl.errors import VlactlError
@@ -12,7 +13,8 @@ from vlactl.recipe.marks import Document, Path, dotted
 from vlactl.recipe.menus import ROLES
 from vlactl.recipe.model import Execution
 from vlactl.recipe.resolve import Resolved, Resolver
-from vlactl.spaces import differences
+from vlactl.registry import Spec
+from vlactl.spaces import Spaces, differences
 from vlactl.strategies import CROSS, IN_DOMAIN, VISION_LANGUAGE, Phase, align_conflict, split_updates
 
 OTHER_EMBODIMENT = (
@@ -49,8 +51,8 @@ class Checker:
             self._cache(strategy, self._names(sources), training, backbone)
         if backbone and sources and self._first("words", backbone, id(sources)):
             self._words(backbone, sources)
-        if evaluation and sources and self._first("spaces", id(sources), evaluation):
-            self._spaces(sources, evaluation)
+        if evaluation and sources and formulation and self._first("spaces", id(sources), evaluation, formulation):
+            self._spaces(sources, evaluation, formulation)
         if evaluation and sources and strategy and self._first("align", id(sources), evaluation, strategy):
             self._align(strategy, sources, evaluation)
         if evaluation and formulation and self._first("actions", evaluation, formulation):
@@ -230,18 +232,30 @@ class Checker:
                 remedy="choose another parameterisation of the actions",
             )
 
-    def _spaces(self, sources: Mapping[str, Mapping[str, Resolved]], evaluation: Resolved) -> None:
-        """Sources must speak the benchmark's language; other embodiments may differ in scale and name."""
+    def _spaces(
+        self, sources: Mapping[str, Mapping[str, Resolved]], evaluation: Resolved, formulation: Resolved
+    ) -> None:
+        """Sources must speak the benchmark's language; other embodiments may differ in scale and name, in what the
+        formulation does not look at, and in how another house makes its pictures."""
         try:
             wanted = evaluation.spec.spaces()
         except VlactlError as error:
             self.document.add(evaluation.path, error.what, expected=error.expected, remedy=error.remedy)
             return
+        houses = {source.spec.kind for source in sources.get(IN_DOMAIN, {}).values()}
         for role, named in sources.items():
             for name, source in named.items() if role != VISION_LANGUAGE else ():  # pictures and words only
+                foreign = () if source.spec.kind in houses else ("observation.pictures",)
                 try:
-                    found = differences(
-                        wanted, source.spec.spaces(), ignore=() if role == IN_DOMAIN else OTHER_EMBODIMENT
+                    offered = source.spec.spaces()
+                    found = (
+                        differences(wanted, offered)
+                        if role == IN_DOMAIN
+                        else differences(
+                            looked_at(wanted, formulation.spec),
+                            looked_at(offered, formulation.spec),
+                            ignore=OTHER_EMBODIMENT + foreign,
+                        )
                     )
                 except VlactlError as error:
                     self.document.add(source.path, error.what, expected=error.expected, remedy=error.remedy)
@@ -252,10 +266,23 @@ class Checker:
                         if role == IN_DOMAIN
                         else f"spaces that differ in {', '.join(OTHER_EMBODIMENT)} at most"
                     )
-                    self.document.add(
-                        source.path,
-                        f"the spaces of source '{name}' and of the benchmark "
-                        f"({dotted(evaluation.path)}) differ in: {'; '.join(found)}",
-                        expected=f"{rule} (benchmark != source)",
-                        remedy="choose a source and a benchmark of the same embodiment, cameras and renderer",
-                    )
+                    self._tell_spaces(name, source, evaluation, found, rule)
+
+    def _tell_spaces(self, name: str, source: Resolved, evaluation: Resolved, found: list[str], rule: str) -> None:
+        if not self._first("told", source, evaluation, *found):
+            return
+        self.document.add(
+            source.path,
+            f"the spaces of source '{name}' and of the benchmark "
+            f"({dotted(evaluation.path)}) differ in: {'; '.join(found)}",
+            expected=f"{rule} (benchmark != source)",
+            remedy="choose a source and a benchmark of the same embodiment, cameras and renderer",
+        )
+
+
+def looked_at(spaces: Spaces, formulation: Spec) -> Spaces:
+    """The part of ``spaces`` that a policy of this formulation sees and commands."""
+    seen = spaces.observation
+    cameras = seen.cameras[:1] if getattr(formulation, "cameras", "") == "static" else seen.cameras
+    state = () if getattr(formulation, "state", "") == "none" else seen.state
+    return replace(spaces, observation=replace(seen, cameras=cameras, state=state))
