@@ -4,91 +4,45 @@ Every family stands behind one adapter (:mod:`vlactl.backbones.adapter`): pictur
 learnable *slots* out.  ``weights: tiny`` builds a random model of about a million parameters with the family's own
 classes, masks and token layout, so that a laptop runs the code that a cluster runs; it says nothing about how good the
 real model is.  A family's file holds its tiny configuration and its quirks; everything else is shared.
+
+The members are in three files: the paper's families, newer native ones, and composites of our own.
 """
 
 from __future__ import annotations
 
+from vlactl.backbones.menu_composites import ClipLlama, Dinov2SiglipQwen2, SiglipLlama, SiglipQwen2
+from vlactl.backbones.menu_newer import (
+    AyaVision,
+    Blip2,
+    Florence2,
+    Gemma3,
+    Glm4v,
+    Idefics2,
+    Idefics3,
+    InternVL,
+    LlavaOnevision,
+    Mllama,
+    PaliGemma2,
+    Qwen3VL,
+    Qwen25VL,
+    Qwen35,
+    SmolVLM,
+)
+from vlactl.backbones.menu_paper import Flamingo, Kosmos2, Llava, Moondream, PaliGemma, Qwen2VL, UForm
 from vlactl.backbones.spec import TINY_ACTION_ROWS, BackboneSpec, Repository, fingerprint
 from vlactl.registry import Registry
 
-__all__ = ["BACKBONES", "TINY_ACTION_ROWS", "BackboneSpec", "Repository", "fingerprint"]
+__all__ = ["BACKBONES", "TINY_ACTION_ROWS", "BackboneSpec", "PaliGemma", "Repository", "SmolVLM", "fingerprint"]
 
 BACKBONES: Registry[BackboneSpec] = Registry("backbones", "backbone")
 
-
-@BACKBONES.add
-class PaliGemma(BackboneSpec):
-    """SigLIP, a linear projection and Gemma; a prefix language model: pictures and text see each other both ways."""
-
-    kind = "paligemma"
-    hub_id = "google/paligemma-3b-pt-224"
-    vision = ("vision_tower",)
-    connector = ("multi_modal_projector",)
-    language = ("language_model",)
-    family_at = "vlactl.backbones.paligemma:PaliGemmaFamily"
-    caches_features = True
-
-
-@BACKBONES.add
-class Llava(BackboneSpec):
-    """CLIP, a two-layer projection and Llama."""
-
-    kind = "llava"
-    hub_id = "llava-hf/llava-1.5-7b-hf"
-    vision = ("vision_tower",)
-    connector = ("multi_modal_projector",)
-    language = ("language_model",)
-    family_at = "vlactl.backbones.llava:LlavaFamily"
-    caches_features = True
-
-
-@BACKBONES.add
-class SmolVLM(BackboneSpec):
-    """SigLIP, pixel shuffle and a small Llama; the backbone of SmolVLA."""
-
-    kind = "smolvlm"
-    hub_id = "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"
-    vision = ("vision_model",)
-    connector = ("connector",)
-    language = ("text_model",)
-    family_at = "vlactl.backbones.smolvlm:SmolVLMFamily"
-    caches_features = True
-
-
-@BACKBONES.add
-class Idefics3(BackboneSpec):
-    """SmolVLM's larger predecessor: SigLIP, pixel shuffle and Llama 3."""
-
-    kind = "idefics3"
-    hub_id = "HuggingFaceM4/Idefics3-8B-Llama3"
-    vision = ("vision_model",)
-    connector = ("connector",)
-    language = ("text_model",)
-    family_at = "vlactl.backbones.smolvlm:Idefics3Family"
-    caches_features = True
-
-
-@BACKBONES.add
-class Qwen3VL(BackboneSpec):
-    """A ViT of any resolution whose features also enter the first language layers, and Qwen3 with 3-D positions."""
-
-    kind = "qwen3-vl"
-    hub_id = "Qwen/Qwen3-VL-2B-Instruct"
-    vision = ("visual",)
-    connector = ("visual.merger", "visual.deepstack_merger_list")
-    language = ("language_model",)
-    family_at = "vlactl.backbones.qwen_vl:Qwen3VLFamily"
-    caches_features = True
-
-
-@BACKBONES.add
-class InternVL(BackboneSpec):
-    """InternViT, pixel shuffle and Qwen3."""
-
-    kind = "internvl"
-    hub_id = "OpenGVLab/InternVL3_5-1B-HF"
-    vision = ("vision_tower",)
-    connector = ("multi_modal_projector",)
-    language = ("language_model",)
-    family_at = "vlactl.backbones.internvl:InternVLFamily"
-    caches_features = True
+for member in (
+    # the paper's
+    *(Flamingo, Kosmos2, PaliGemma, Llava, Qwen2VL, Moondream, UForm),
+    # newer native ones
+    *(SmolVLM, Idefics3, Idefics2, PaliGemma2, Gemma3, Qwen25VL, Qwen3VL, Qwen35, Glm4v, InternVL, AyaVision),
+    *(LlavaOnevision, Florence2, Blip2, Mllama),
+    # put together here
+    *(SiglipLlama, ClipLlama, SiglipQwen2, Dinov2SiglipQwen2),
+):
+    BACKBONES.add(member)

@@ -1,15 +1,14 @@
-"""InternVL 3.5: InternViT, pixel shuffle, Qwen3."""
+"""InternVL 3.5 and Aya Vision: a ViT, pixel shuffle, a projection, a decoder of another make."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from transformers import InternVLConfig, PretrainedConfig
+from transformers import AyaVisionConfig, InternVLConfig, PretrainedConfig
 
-from vlactl.backbones.families import IMAGE, Family, Marks, tiny_text, tiny_vision, whole
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from vlactl.backbones.families import Family, tiny_text, tiny_vision, whole
+from vlactl.backbones.pixels import IMAGENET_MEAN, IMAGENET_STD
+from vlactl.backbones.prompt import IMAGE, Marks
 
 
 class InternVLFamily(Family):
@@ -35,4 +34,31 @@ class InternVLFamily(Family):
 
     def image_tokens(self, config: Any, image_px: int) -> int:
         tile = int(config.vision_config.patch_size[0] / config.downsample_ratio)
+        return whole(image_px // tile, image_px=image_px, multiple=tile) ** 2
+
+
+class AyaVisionFamily(Family):
+    """SigLIP and Cohere's Command R7B; 4 tokens for each view when tiny, 169 at 364 px when real."""
+
+    model_type = "aya_vision"
+    hub_marks = Marks(
+        bos="<BOS_TOKEN>", before_view="<|START_OF_IMG|>", image="<|IMG_PATCH|>", after_view="<|END_OF_IMG|>"
+    )
+
+    def tiny_config(self, image_px: int) -> PretrainedConfig:
+        return AyaVisionConfig(
+            text_config=tiny_text(
+                "cohere2", sliding_window=4096, layer_types=["sliding_attention", "full_attention"], logit_scale=1.0
+            ),
+            vision_config=tiny_vision(image_px=image_px, model_type="siglip_vision_model", vision_use_head=False),
+            image_token_index=IMAGE,
+            downsample_factor=2,
+            vision_feature_layer=-1,
+            vision_feature_select_strategy="full",
+            adapter_layer_norm_eps=1e-6,
+            tie_word_embeddings=True,
+        )
+
+    def image_tokens(self, config: Any, image_px: int) -> int:
+        tile = config.vision_config.patch_size * config.downsample_factor
         return whole(image_px // tile, image_px=image_px, multiple=tile) ** 2

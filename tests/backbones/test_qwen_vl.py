@@ -1,4 +1,4 @@
-"""What is done by hand for Qwen3-VL, held against the library that does it slowly."""
+"""What is done by hand for the Qwen-VL line, held against the library that does it slowly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from transformers import Qwen2VLImageProcessorPil
 
 from tests.toy_policies import TEXTS, backbone_of, pictures
-from vlactl.backbones.qwen3_vl import patches, positions
+from vlactl.backbones.qwen_vl import patches, positions
 
 
 def test_patches_are_those_of_the_image_processor() -> None:
