@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from vlactl.errors import UsageError
-from vlactl.identity import digest
+from vlactl.identity import digest, identity_of
 from vlactl.training import FROZEN, TrainingSettings, deepspeed_config
 
 EXECUTION = {"micro_batch": 4, "zero_stage": 2, "checkpoint_every_s": 5.0, "log_every": 1, "prefetch": 0,
@@ -15,7 +15,7 @@ OTHERS = {"updates": 7, "global_batch": 32, "learning_rate": 1e-4, "schedule": "
           "final_rate": 0.5, "weight_decay": 0.5, "betas": (0.8, 0.9), "epsilon": 1e-6, "clip_norm": 0.0,
           "precision": "bf16", "brightness": 0.0, "shift_px": 2, "ema": 0.99, "nan": "skip", "nan_limit": 3,
           "tuning": "lora", "lora_rank": 4, "lora_alpha": 8.0, "lora_dropout": 0.1, "lora_parts": ("language",),
-          "rates": {"vision": 0.1}, "cache_vision": True}
+          "rates": {"vision": 0.1}, "cache_vision": True, "batch_counts": "windows"}
 
 
 def test_every_field_is_either_execution_or_identity() -> None:
@@ -145,6 +145,15 @@ CACHING = SimpleNamespace(kind="smolvlm", caches_features=True)
 def test_when_features_can_be_cached(settings: dict, backbone: SimpleNamespace, reason: str | None) -> None:
     conflict = TrainingSettings(**{"cache_vision": True, "brightness": 0, **settings}).cache_conflict(backbone)
     assert (conflict is None) if reason is None else (reason in conflict)
+
+
+def test_a_batch_counts_frames_or_windows() -> None:
+    frames, windows = (TrainingSettings(global_batch=128, batch_counts=counts) for counts in ("frames", "windows"))
+    assert [(frames.windows(history), frames.frames(history)) for history in (1, 16)] == [(128, 128), (8, 128)]
+    assert [(windows.windows(history), windows.frames(history)) for history in (1, 16)] == [(128, 128), (128, 2048)]
+    assert windows.micro_windows(16, world_size=32) == 4
+    assert windows.model_copy(update={"micro_batch": 32}).micro_windows(16, world_size=32) == 2
+    assert identity_of(frames) == identity_of(TrainingSettings(global_batch=128)) != identity_of(windows)
 
 
 def test_every_way_of_tuning_says_what_stays() -> None:

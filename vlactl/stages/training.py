@@ -1,5 +1,4 @@
-"""Bodies of pretrain and finetune stages: a policy learns from demonstrations, a bare backbone from pictures with words.
-"""
+"""Bodies of pretrain and finetune stages: a policy learns from demonstrations, a backbone from pictures with words."""
 
 from __future__ import annotations
 
@@ -136,7 +135,7 @@ def open_stream(work: Work, formulation: FormulationSpec, settings: TrainingSett
 
     rank, world, words = place("RANK", 0), place("WORLD_SIZE", 1), work.identity.get("words")
     share = words["share"] if words else 0.0
-    windows, pairs = split_frames(share, settings.global_batch, history=formulation.history, ranks=world)
+    windows, pairs = split_frames(share, settings.frames(formulation.history), history=formulation.history, ranks=world)
     seen = formulation.camera_count(len(mixture[0].episodes.spaces.observation.cameras))
     features = [np.load(work.inputs[f"features-of-{source.role}"] / FEATURES, mmap_mode="r", allow_pickle=False)
                 if source.weight else None for source in mixture] if settings.cache_vision else None

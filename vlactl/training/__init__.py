@@ -41,6 +41,9 @@ class TrainingSettings(Spec):
     """Optimiser updates of a whole trial; a strategy with two phases splits them."""
     global_batch: int = Field(default=16, ge=1)
     """Frames supervised per update, over all ranks; a formulation with history H draws global_batch / H windows."""
+    batch_counts: Literal["frames", "windows"] = Field(default="frames", json_schema_extra={"added": "frames"})
+    """What global_batch counts: frames, so that an update costs the same in every formulation, or windows as in
+    RoboVLMs, where a window of history H is one sample and supervises H frames."""
     learning_rate: float = Field(default=2e-3, gt=0)
     """Peak learning rate."""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -134,10 +137,16 @@ class TrainingSettings(Spec):
 
     def windows(self, history: int) -> int:
         """Windows per update, over all ranks; :class:`UsageError` where the history does not divide the batch."""
+        if self.batch_counts == "windows":
+            return self.global_batch
         if self.global_batch % history:
             raise UsageError(f"a history of {history} frames does not divide global_batch {self.global_batch}",
                              where="training.global_batch", expected=f"a multiple of {history}")
         return self.global_batch // history
+
+    def frames(self, history: int) -> int:
+        """Frames supervised per update, over all ranks."""
+        return self.global_batch * (history if self.batch_counts == "windows" else 1)
 
     def micro_windows(self, history: int, world_size: int, windows: int | None = None) -> int:
         """Windows in one forward pass: the largest divisor of a rank's windows that micro_batch allows, at least 1.
@@ -160,7 +169,10 @@ class TrainingSettings(Spec):
     def divided(self, divisor: int, world_size: int) -> TrainingSettings:
         """The same training with micro-batches ``divisor`` times smaller, for another attempt when memory ran out."""
         each = self.global_batch // world_size
-        largest = each if self.micro_batch is None else min(self.micro_batch, each)
+        if self.batch_counts == "windows":  # of unknown history: rather too small than out of memory once more
+            largest = self.micro_batch or each
+        else:
+            largest = each if self.micro_batch is None else min(self.micro_batch, each)
         return self.model_copy(update={"micro_batch": max(1, largest // divisor)}) if divisor > 1 else self
 
     def rate(self, update: int, updates: int) -> float:
