@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from vlactl.backbones import BACKBONES
 from vlactl.backbones.families import TINY_VOCABULARY
@@ -22,7 +22,7 @@ END = "[end]"
 def vocabulary(kind: str, image_id: int) -> PreTrainedTokenizerFast:
     """A word-level vocabulary of the tiny size that has the family's own marks as special tokens."""
     marks = BACKBONES.get(kind)().family().hub_marks
-    special = {marks.image: image_id}
+    special = {marks.image: image_id} if marks.image else {}
     if not marks.end:
         special[END] = image_id + 1
     for text in (marks.bos, marks.before_view, marks.after_view, marks.before_text, marks.end):
@@ -51,4 +51,20 @@ def written(kind: str, folder: Path, *, tied: bool = False) -> Path:
         whole: Any = family.whole_of(config)
     whole.save_pretrained(folder)
     vocabulary(kind, getattr(config, "image_token_id", IMAGE)).save_pretrained(folder)
+    return folder
+
+
+def written_parts(kind: str, folder: Path) -> Path:
+    """The tiny parts of a backbone that is put together here, each in its subfolder."""
+    spec = BACKBONES.get(kind)()
+    config: Any = spec.family().tiny_config(64)
+    config.text_config.tie_word_embeddings = False
+    seeing = [part for part in spec.hub_parts if part != "language"]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        whole: Any = spec.family().whole_of(config)
+        for part, encoder in zip(seeing, whole.model.encoders, strict=True):
+            encoder.save_pretrained(folder / part)
+        AutoModelForCausalLM.from_config(config.text_config).save_pretrained(folder / "language")
+    vocabulary(kind, IMAGE).save_pretrained(folder / "language")
     return folder

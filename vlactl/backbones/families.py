@@ -200,8 +200,10 @@ class Family:
 
     def parted(self, whole: nn.Module) -> tuple[nn.Module, nn.Module | None]:
         """Base model and language head; no head when its weights are the word embeddings'."""
-        head = whole.lm_head
-        return whole.model, None if head.weight is whole.get_input_embeddings().weight else head  # pyright: ignore
+        head: Any = whole.lm_head
+        tied = head.weight is whole.get_input_embeddings().weight  # pyright: ignore[reportCallIssue]
+        assert not tied or getattr(head, "bias", None) is None, "a tied head with a bias would lose it"
+        return whole.model, None if tied else head  # pyright: ignore[reportReturnType]
 
 
 @torch.no_grad()
