@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vlactl.errors import UsageError
 from vlactl.windows import BLOCK, Draw, per_block
-from vlactl.windows.draw import LARGEST_TABLE, Scramble, row_seeds
+from vlactl.windows.draw import LARGEST_TABLE, RowSeeds, Scramble
 
 WEIGHTS = st.lists(st.floats(0.01, 10), min_size=1, max_size=6)
 
@@ -118,10 +118,10 @@ def test_a_large_source_costs_no_table() -> None:
 
 
 def test_seeds_of_rows_are_their_own_and_the_same_in_any_batch() -> None:
-    seeds = row_seeds(3, np.arange(10_000))
+    seeds = RowSeeds(3).of(np.arange(10_000))
     assert len(np.unique(seeds)) == 10_000
     assert seeds.min() >= 0
-    assert np.array_equal(row_seeds(3, np.arange(500, 520)), seeds[500:520])
-    assert not np.isin(row_seeds(4, np.arange(10_000)), seeds).any()
+    assert np.array_equal(RowSeeds(3).of(np.arange(500, 520)), seeds[500:520])
+    assert not np.isin(RowSeeds(4).of(np.arange(10_000)), seeds).any()
     ones = np.unpackbits(seeds.view(np.uint8)).mean()
     assert abs(ones - 63 / 128) < 0.005, "63 fair bits of 64"

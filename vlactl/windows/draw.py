@@ -123,10 +123,14 @@ def mix(words: np.ndarray) -> np.ndarray:
     return words ^ words >> np.uint64(31)
 
 
-def row_seeds(seed: int, numbers_W: np.ndarray) -> np.ndarray:
-    """One int64 of 63 random bits for each number."""
-    key = np.random.SeedSequence((seed, 7)).generate_state(1, np.uint64)
-    return (mix(mix(numbers_W.astype(np.uint64) + key)) >> np.uint64(1)).astype(np.int64)
+class RowSeeds:
+    """One int64 of 63 random bits for each number, a function of (seed, number)."""
+
+    def __init__(self, seed: int) -> None:
+        self._key = np.random.SeedSequence((seed, 7)).generate_state(1, np.uint64)
+
+    def of(self, numbers_W: np.ndarray) -> np.ndarray:
+        return (mix(mix(numbers_W.astype(np.uint64) + self._key)) >> np.uint64(1)).astype(np.int64)
 
 
 def per_block(weights: Sequence[float]) -> list[int]:

@@ -11,7 +11,7 @@ import torch
 from vlactl.errors import IncompatibleSpaces, UsageError
 from vlactl.windows.batch import Batch
 from vlactl.windows.cut import Frames, cut
-from vlactl.windows.draw import Draw, places, row_seeds
+from vlactl.windows.draw import Draw, RowSeeds, places
 from vlactl.windows.part import Demonstrations, Pictures, in_order, plain
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class MixtureStream:
         weights = [sources[index][2] for index in drawn]
         if temperature is not None:
             weights = [weight * size ** (1 / temperature) for weight, size in zip(weights, frames, strict=True)]
-        self._draw = Draw(frames, weights, seed=seed, salt=1)
+        self._draw, self._noise = Draw(frames, weights, seed=seed, salt=1), RowSeeds(seed)
 
     def at(self, update: int) -> Batch:
         """This rank's windows of update ``update``, in the order in which they were drawn."""
@@ -74,7 +74,7 @@ class MixtureStream:
                      actions_BHLA=actions,
                      mask_BHL=torch.from_numpy(join(rows, [frames.mask_BHL for _, _, frames in parts], len(numbers_W))),
                      source_B=torch.from_numpy(source_B), sources=self.names,
-                     noise_B=torch.from_numpy(row_seeds(self.seed, numbers_W)),
+                     noise_B=torch.from_numpy(self._noise.of(numbers_W)),
                      pairs=None if self.pairs is None else self.pairs.at(update))
 
     def supervised(self, update: int) -> int:
