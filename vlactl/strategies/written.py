@@ -20,7 +20,7 @@ class WrittenPhase(BaseModel):
 
     kind: Literal["pretrain", "finetune"]
     """``pretrain`` is shared by every trial that starts from it; ``finetune`` is the last one, which is evaluated."""
-    mixture: Mapping[str, float] = Field(min_length=1)
+    mixture: Mapping[str, float]
     """source -> weight; only their proportions count.  0 opens a source for its spaces and statistics only."""
     share: float = Field(gt=0, le=1)
     """Share of the trial's updates; the shares of all phases sum to 1."""
@@ -47,7 +47,7 @@ class Phases(StrategySpec):
 
     kind: ClassVar[str] = "phases"
 
-    sequence: tuple[WrittenPhase, ...] = Field(min_length=1)
+    sequence: tuple[WrittenPhase, ...]
     """The phases in order: any number of ``pretrain``, then one ``finetune``."""
     pretrain_seed: int = Field(default=0, ge=0)
     """Seed of the shared phases; the trial's own seed starts at the last one."""
@@ -56,7 +56,7 @@ class Phases(StrategySpec):
     def _one_ending(self) -> Self:
         kinds, total = [phase.kind for phase in self.sequence], sum(phase.share for phase in self.sequence)
         if kinds != ["pretrain"] * (len(kinds) - 1) + ["finetune"]:
-            raise ValueError(f"the sequence is {', '.join(kinds)}, not any number of pretrain, then one finetune")
+            raise ValueError(f"the sequence is {', '.join(kinds) or 'empty'}, not any number of pretrain, then one finetune")
         if not math.isclose(total, 1.0, abs_tol=1e-6):
             raise ValueError(f"the shares of the sequence sum to {total:g}, not to 1")
         return self
