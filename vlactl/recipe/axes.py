@@ -72,6 +72,8 @@ def read_axes(document: Document, menus: Menus) -> list[Dimension]:
     if not isinstance(axes, dict):
         document.add(("axes",), "axes must be a mapping", expected="axis name -> values")
         return []
+    groups = document.data.get("zip")
+    zipped = [name for group in groups if isinstance(group, list) for name in group] if isinstance(groups, list) else []
     for name, content in axes.items():
         path: Path = ("axes", name)
         target = tuple(name.split("."))
@@ -95,7 +97,7 @@ def read_axes(document: Document, menus: Menus) -> list[Dimension]:
                 expected="a list or a mapping of at least one value",
                 remedy="give it values or remove it",
             )
-        _refuse_twins(document, values, name)
+        _refuse_twins(document, values, name, zipped=name in zipped)
         dimensions.append(Dimension(name=name, target=target, path=path, values=values))
     return dimensions
 
@@ -195,10 +197,11 @@ def _fields(document: Document, path: Path, target: Path, raw: Any, name: str, m
     return dict(raw)
 
 
-def _refuse_twins(document: Document, values: list[Value], name: str) -> None:
+def _refuse_twins(document: Document, values: list[Value], name: str, *, zipped: bool) -> None:
+    """Two values of one name or content are a slip; zipped with another axis, contents may well be equal."""
     seen: dict[str, Value] = {}
     for value in values:
-        keys = [f"name {value.name}", f"content {json.dumps(value.content, sort_keys=True)}"]
+        keys = [f"name {value.name}", *([] if zipped else [f"content {json.dumps(value.content, sort_keys=True)}"])]
         twin = next((seen[key] for key in keys if key in seen), None)
         if twin is not None:
             document.add(
