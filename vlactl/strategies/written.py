@@ -56,7 +56,8 @@ class Phases(StrategySpec):
     def _one_ending(self) -> Self:
         kinds, total = [phase.kind for phase in self.sequence], sum(phase.share for phase in self.sequence)
         if kinds != ["pretrain"] * (len(kinds) - 1) + ["finetune"]:
-            raise ValueError(f"the sequence is {', '.join(kinds) or 'empty'}, not any number of pretrain, then one finetune")
+            found = ", ".join(kinds) or "empty"
+            raise ValueError(f"the sequence is {found}, not any number of pretrain, then one finetune")
         if not math.isclose(total, 1.0, abs_tol=1e-6):
             raise ValueError(f"the shares of the sequence sum to {total:g}, not to 1")
         return self
