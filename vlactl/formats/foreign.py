@@ -156,6 +156,11 @@ class Oxe(SourceSpec):
             return {**fields, "version": known.version} if known else fields
         return fields
 
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _listed(cls, tasks: Any) -> Any:
+        return tuple(tasks) if isinstance(tasks, list) else tasks  # JSON's list, which strict validation refuses
+
     @field_validator("dataset")
     @classmethod
     def _is_known(cls, dataset: str) -> str:

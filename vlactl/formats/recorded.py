@@ -139,8 +139,8 @@ class RecordedEpisodes:
         arrays = {name: open_array(path / f"{name}.npy", shapes[name], dtype)
                   for name, dtype in self.index.dtypes.items()}
         self.images_NKYXC = arrays["images"]
-        self.states_NS = np.array(arrays["states"])
-        self.actions_NA = np.array(arrays["actions"])
+        self.states_NS = np.asarray(arrays["states"])  # plain arrays over the mapped pages, which processes share
+        self.actions_NA = np.asarray(arrays["actions"])
         self.robot_NR: np.ndarray | None = arrays.get("robot")
         self.scene_ND: np.ndarray | None = arrays.get("scene")
         self.starts = np.array([row["start"] for row in rows], np.int64)
