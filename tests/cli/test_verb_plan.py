@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.cli.fakes import plainly, same_as_golden
-from vlactl.cli import menus
+from vlactl.cli import fields, menus
 from vlactl.errors import ExitCode
 
 
@@ -111,4 +111,4 @@ def test_schema_is_one_json_document(vlactl):
     ],
 )
 def test_types_are_spelled_as_an_author_writes_them(annotation, text):
-    assert menus.type_text(annotation) == text
+    assert fields.type_text(annotation) == text

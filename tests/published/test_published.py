@@ -124,7 +124,7 @@ def test_cells_are_found_by_the_names_of_axes_and_fields() -> None:
                    evaluation__execution="chunk") == ["KosMos v4"]
     scale = ("backbone", "formulation", "strategy.portion")
     ours = {"backbone": "flamingo", "formulation": "policy-head-continuous"}
-    assert rows_of("data-scale", scale, **ours, strategy__portion="0.10") == ["Flamingo P.H. 3B v3"]
+    assert rows_of("data-scale", scale, **ours, strategy__portion="0.10") == ["Flamingo P.H. 9B v3"]
     assert rows_of("data-scale", scale, **ours, strategy__portion="2") == []
 
 

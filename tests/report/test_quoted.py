@@ -17,7 +17,7 @@ import pytest
 from tests.finished_sweep import Sweep
 from vlactl.errors import UnknownName, UsageError
 from vlactl.report import FORMATS, Report, build, render
-from vlactl.report.quoted import remarks, title
+from vlactl.report.quoted import remarks_here, title
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
@@ -98,8 +98,8 @@ def test_a_cell_without_a_score_is_joined_too(paper: Sweep) -> None:
 
 def test_where_nothing_matches_the_block_says_so(sweep: Sweep) -> None:
     (block,) = built(sweep, "simpler-google").published
-    assert "No cell here has the names of one of these rows." in remarks(block)
-    assert "Computed here, not printed: mean3, mean4." in remarks(block)
+    assert "No cell here has the names of one of these rows." in remarks_here(block)
+    assert "Computed here, not printed: mean3, mean4." in remarks_here(block)
     assert "ours" not in render(built(sweep, "simpler-google")).split(title(block))[1].splitlines()[1]
 
 

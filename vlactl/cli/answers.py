@@ -33,6 +33,18 @@ Ignore = Annotated[
 ]
 
 
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="published[:TABLE]",
+        help="Show the published table that the recipe names, or that TABLE (vlactl list published), beside ours: in "
+        "a block of its own, in no test. May be repeated.",
+        show_default=False,
+    ),
+]
+
+
 def report(
     which: Annotated[
         str,
@@ -51,6 +63,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write. Default: standard output.", show_default=False)
     ] = None,
+    with_: With = None,
     ignore: Ignore = None,
     only: options.Only = None,
     skip: options.Skip = None,
@@ -63,6 +76,7 @@ def report(
 
     \b
     vlactl report --metric sr1
+    vlactl report --with published
     vlactl report recipes/design_space.yaml --format latex -o table.tex
     """
     from vlactl.cli.loading import load_named
@@ -77,6 +91,7 @@ def report(
         by or None,
         state=loaded.state(),
         ignore=ignore or (),
+        published=published_beside(with_ or (), loaded),
     )
     if output is None:
         colour = format == "table" and is_terminal() and not os.environ.get("NO_COLOR")
@@ -87,6 +102,23 @@ def report(
 
         replace_text(output, render(found, format))
         remark(f"wrote {output}")
+
+
+def published_beside(wanted: Sequence[str], loaded: Loaded) -> list[str]:
+    """The published tables that ``--with`` means; raises :class:`UsageError` where it means none."""
+    found: list[str] = []
+    for word in wanted:
+        what, colon, name = word.partition(":")
+        if what != "published" or (colon and not name):
+            raise UsageError(f"--with does not know '{word}'", where="--with", expected="published | published:TABLE",
+                             remedy=did_you_mean(what, ["published"]) or "vlactl list published")
+        name = name or loaded.recipe.report.published or ""
+        if not name:
+            raise UsageError("the recipe names no published table", where=loaded.recipe.path,
+                             expected="report: {published: TABLE}",
+                             remedy="add it to the recipe, or name one: --with published:TABLE (vlactl list published)")
+        found += [name] if name not in found else []
+    return found
 
 
 def compare(

@@ -1,25 +1,27 @@
-"""``list``, ``show`` and ``schema``: what a recipe may say, read from the menus."""
+"""``list``, ``show`` and ``schema``: what a recipe may say, read from the menus, and what the paper printed."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import textwrap
-import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlactl.cli import options
+from vlactl.cli.facts import Facts, brief, facts_of, heads
+from vlactl.cli.fields import fields
 from vlactl.cli.names import NAMES
-from vlactl.cli.screen import columns, emit, say
+from vlactl.cli.screen import columns, emit, is_terminal, paint, say
 from vlactl.errors import UnknownName
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
+
+    from vlactl.published import PublishedTable
 
 FAMILIES = {
     "backbones": ("vlactl.backbones", "BACKBONES", "pretrained vision-language models"),
@@ -31,11 +33,13 @@ FAMILIES = {
     "execution": ("vlactl.recipe", "Execution", "how a sweep runs; never part of a result's identity"),
 }
 """kind -> module, its registry (or its one model), what it is."""
+PUBLISHED = "published"
+ABOUT = {**{kind: about for kind, (*_, about) in FAMILIES.items()}, PUBLISHED: "tables of the paper, as printed"}
 
-Kind = Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(FAMILIES), show_default=False)]
+Kind = Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(ABOUT), show_default=False)]
 
 
-def members(kind: str, known: Collection[str] = FAMILIES) -> dict[str, type[BaseModel]]:
+def members(kind: str, known: Collection[str] = tuple(ABOUT)) -> dict[str, type[BaseModel]]:
     """name -> model, in the order of the menu; raises :class:`UnknownName`, which suggests one of ``known``."""
     if kind not in FAMILIES:
         raise UnknownName("kind", kind, known)
@@ -49,7 +53,7 @@ def list_(
         str,
         typer.Argument(
             metavar="[KIND]",
-            help=" | ".join((*FAMILIES, *NAMES)) + ". Default: the kinds themselves.",
+            help=" | ".join((*ABOUT, *NAMES)) + ". Default: the kinds themselves.",
             show_default=False,
         ),
     ] = "",
@@ -59,20 +63,45 @@ def list_(
 
     \b
     vlactl list                  the kinds
-    vlactl list backbones        every backbone with one line about it
+    vlactl list backbones        every backbone: its weights, its pictures, one line about it
+    vlactl list published        the paper's tables that a report can show beside ours
     vlactl list shifts           what a tabletop benchmark can change
     """
-    if kind in NAMES:
-        rows = list(NAMES[kind][0]().items())
+    more: Sequence[str] = ()
+    if kind == PUBLISHED:
+        more = ("PAPER", "PLACE")
+        rows = [(table.id, (f"{table.paper} {'/'.join(table.versions)}", table.place), table.title)
+                for table in published_tables()]
+    elif kind in NAMES:
+        rows = [(name, (), about) for name, about in NAMES[kind][0]().items()]
     elif kind:
-        rows = [(name, first_sentence(model)) for name, model in members(kind, (*FAMILIES, *NAMES)).items()]
+        more = heads(kind)
+        found = members(kind, (*ABOUT, *NAMES))
+        rows = [(name, brief(kind, model), first_sentence(model)) for name, model in found.items()]
     else:
-        rows = [(name, about) for name, (*_, about) in {**FAMILIES, **NAMES}.items()]
+        rows = [(name, (), about) for name, about in {**ABOUT, **{k: text for k, (_, text) in NAMES.items()}}.items()]
     if json:
-        for name, about in rows:
-            emit({"type": "member" if kind else "kind", "name": name, "about": about})
+        for name, between, about in rows:
+            told = {head.lower().replace(" ", "_"): text for head, text in zip(more, between, strict=True)}
+            emit({"type": "member" if kind else "kind", "name": name, "about": about, **told})
     else:
-        say(columns(rows))
+        say_table([(name, *between, about) for name, between, about in rows], ("NAME", *more, "WHAT IT IS"))
+
+
+def say_table(rows: Sequence[Sequence[str]], titles: Sequence[str]) -> None:
+    """A table that folds its texts on a terminal; off one, plain columns, with headings where there are several."""
+    if not is_terminal():
+        say(columns(rows, titles if len(titles) > 2 else ()))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for index, title in enumerate(titles):
+        table.add_column(title, no_wrap=index == 0, overflow="fold", style="cyan" if index == 0 else "")
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))
+    paint(table)
 
 
 def show(
@@ -82,23 +111,58 @@ def show(
     ] = "",
     json: options.Json = False,
 ) -> None:
-    """Show the fields that a recipe may set: type, default and meaning.
+    """Show what a member is and the fields that a recipe may set: type, default and meaning.
 
-    Fields marked 'execution' change speed or memory, never a result, and are no part of a digest.
+    Of a backbone also its weights, pictures and subtrees, and which formulations it allows; of a strategy the phases
+    that it makes. Fields marked 'execution' change speed or memory, never a result, and are no part of a digest.
 
     \b
+    vlactl show backbones paligemma
     vlactl show formulations policy-head-continuous
+    vlactl show published formulations
     vlactl show training
     """
+    if kind == PUBLISHED:
+        show_published(name, as_json=json)
+        return
     found = members(kind)
     if name and name not in found:
         raise UnknownName(kind.removesuffix("s"), name, found)
     for each, model in found.items():
-        if name in ("", each):
-            if json:
-                emit({"type": "spec", "family": kind, "name": each, "about": about(model), "fields": fields(model)})
-            else:
-                say(page(each, model))
+        if name not in ("", each):
+            continue
+        facts = facts_of(kind, model)
+        if json:
+            told = [{"label": label, "text": text} for label, text in facts]
+            emit({"type": "spec", "family": kind, "name": each, "about": about(model), "facts": told,
+                  "fields": fields(model)})
+        elif is_terminal():
+            paint(drawn_page(each, model, facts))
+        else:
+            say(page(each, model, facts))
+
+
+def published_tables() -> list[PublishedTable]:
+    from vlactl.published import names, table
+
+    return [table(name) for name in names()]
+
+
+def show_published(name: str, *, as_json: bool) -> None:
+    """A published table as a report shows it, without cells of ours; all of them where none is named."""
+    from dataclasses import asdict
+
+    from vlactl.published import names, table
+    from vlactl.report import quoted
+
+    for found in [table(name)] if name else [table(each) for each in names()]:
+        block = quoted.quote(found, (), ())
+        if as_json:
+            emit({"type": "published", **asdict(found), "mark": found.mark()})
+            continue
+        say(quoted.title(block))
+        say_table(quoted.lines(block, "avg_len"), [head for head, _ in quoted.heads(block, "avg_len")])
+        say("\n".join(quoted.remarks(block)) + "\n")
 
 
 def schema() -> None:
@@ -124,78 +188,11 @@ def first_sentence(model: type[BaseModel]) -> str:
     return re.split(r"(?<=[.;:]) ", text, maxsplit=1)[0].rstrip(".;:")
 
 
-def fields(model: type[BaseModel], prefix: str = "") -> list[dict[str, Any]]:
-    """One document per field; those of a nested model follow under dotted names."""
-    from pydantic import BaseModel
-
-    from vlactl.registry import execution_fields
-
-    execution = execution_fields(model)
-    found: list[dict[str, Any]] = []
-    for name, field in model.model_fields.items():
-        inside = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        if inside:
-            found += fields(field.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
-            continue
-        found.append(
-            {
-                "name": prefix + name,
-                "type": type_text(field.annotation),
-                "default": default_text(field),
-                "execution": name in execution,
-                "about": " ".join((field.description or "").split()).replace("``", ""),
-            }
-        )
-    return found
-
-
-def type_text(annotation: Any) -> str:
-    """A type as a recipe's author writes values of it."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if annotation is type(None):
-        return "null"
-    if origin is Literal:
-        return " | ".join(str(value) for value in arguments)
-    if origin in (Union, types.UnionType):
-        return " | ".join(type_text(each) for each in arguments)
-    if origin is Annotated:
-        return type_text(arguments[0])
-    if origin in (tuple, list, set, frozenset):
-        inside = [type_text(each) for each in arguments if each is not Ellipsis]
-        fixed = origin is tuple and Ellipsis not in arguments
-        return f"[{', '.join(inside)}{'' if fixed else ', ...'}]"
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return f"{{{type_text(arguments[0])}: {type_text(arguments[1])}, ...}}"
-    names = {"str": "text", "int": "integer", "float": "number", "bool": "true | false"}
-    return names.get(getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation)))
-
-
-def default_text(field: FieldInfo) -> str:
-    from pydantic_core import PydanticUndefined
-
-    value = (
-        field.get_default(call_default_factory=True) if field.default_factory is None or not needs_data(field) else None
-    )
-    if value is PydanticUndefined:
-        return "required"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {each}" for key, each in value.items()) + "}"
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(str(each) for each in value) + "]"
-    return str(value)
-
-
-def needs_data(field: FieldInfo) -> bool:
-    return bool(field.default_factory_takes_validated_data)
-
-
-def page(name: str, model: type[BaseModel]) -> str:
+def page(name: str, model: type[BaseModel], facts: Facts) -> str:
     """The help text of one member."""
     lines = [name, textwrap.indent(about(model), "  "), ""]
+    width = max((len(label) for label, _ in facts), default=0)
+    lines += [f"  {label:<{width}}  {text}" for label, text in facts] + ([""] if facts else [])
     for field in fields(model):
         mark = "  (execution)" if field["execution"] else ""
         lines.append(f"  {field['name']}: {field['type']} = {field['default']}{mark}")
@@ -204,3 +201,25 @@ def page(name: str, model: type[BaseModel]) -> str:
     if not model.model_fields:
         lines.append("  (no fields)")
     return "\n".join(lines) + "\n"
+
+
+def drawn_page(name: str, model: type[BaseModel], facts: Facts) -> Any:
+    """The same for a terminal: what it is, its facts, its fields as a table."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    told = Table.grid(padding=(0, 2))
+    told.add_column(style="dim", no_wrap=True)
+    told.add_column(overflow="fold")
+    for label, text in facts:
+        told.add_row(Text(label), Text(text))
+    listed = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title, style in (("FIELD", "cyan"), ("TYPE", ""), ("DEFAULT", "green"), ("MEANING", "")):
+        listed.add_column(title, style=style, overflow="fold", no_wrap=title == "FIELD")
+    for field in fields(model):
+        meaning = field["about"] + (" (execution)" if field["execution"] else "")
+        listed.add_row(*(Text(text) for text in (field["name"], field["type"], field["default"], meaning)))
+    parts = [Text(name, style="bold"), Text(about(model)), Text("")]
+    parts += [told, Text("")] if facts else []  # type: ignore[list-item]
+    return Group(*parts, listed, Text(""))

@@ -36,6 +36,14 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
+def paint(drawing: Any) -> None:
+    """Something that rich draws, on a terminal; without any style where NO_COLOR is set."""
+    from rich.console import Console
+
+    colours = None if os.environ.get("NO_COLOR") else "auto"
+    Console(highlight=False, emoji=False, markup=False, color_system=colours).print(drawing)
+
+
 def remark(text: str) -> None:
     """Something beside the answer, on standard error."""
     print(text, file=sys.stderr, flush=True)

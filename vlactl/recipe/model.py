@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from vlactl.backbones import BackboneSpec
 from vlactl.benchmarks import BenchmarkSpec
@@ -173,6 +173,13 @@ class ReportSettings(BaseModel):
     """Axes whose marginal effect is shown; empty is all of them."""
     published: str | None = None
     """Published table that asks the same question (``vlactl list published``); ``report --with published`` shows it."""
+
+    @field_validator("published")
+    @classmethod
+    def _is_published(cls, name: str | None) -> str | None:
+        from vlactl.published import table
+
+        return None if name is None else table(name).id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -69,13 +69,13 @@ def render(report: Report) -> str:
 
 def quoted_block(block: Quoted, report: Report) -> list[str]:
     """A published table under its own heading, with what it is said above it."""
-    heads = quoted.heads(block, report)
-    rows = [(line, "published") for line in quoted.lines(block, report)]
+    heads = quoted.heads(block, report.metric)
+    rows = [(line, "published") for line in quoted.lines(block, report.metric)]
     return [
         f"<h2>{escape(block.title)}</h2>",
         f"<p>{escape(block.mark)}</p>",
         table([head for head, _ in heads], rows, [right for _, right in heads]),
-        "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in quoted.remarks(block)) + "</ul>",
+        "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in quoted.remarks_here(block)) + "</ul>",
     ]
 
 

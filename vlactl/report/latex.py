@@ -59,10 +59,10 @@ def render(report: Report) -> str:
             ),
         ]
     for block in report.published:
-        heads = [Column(head, lambda row: "", right=right) for head, right in quoted.heads(block, report)]
-        caption = f"{quoted.title(block)}. {' '.join(quoted.remarks(block))}"
+        heads = [Column(head, lambda row: "", right=right) for head, right in quoted.heads(block, report.metric)]
+        caption = f"{quoted.title(block)}. {' '.join(quoted.remarks_here(block))}"
         name = f"tab:{label(report.name)}-published-{label(block.id)}"
-        lines += ["", *table(heads, quoted.lines(block, report), caption, name)]
+        lines += ["", *table(heads, quoted.lines(block, report.metric), caption, name)]
     return "\n".join(lines).lstrip("\n") + "\n"
 
 

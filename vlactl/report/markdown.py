@@ -31,10 +31,10 @@ def render(report: Report) -> str:
     lines += [f"- {plain(note)}" for note in report.notes]
     lines += [f"- {label}: {plain(text)}" for label, text in head_lines(report)]
     for block in report.published:
-        heads = quoted.heads(block, report)
+        heads = quoted.heads(block, report.metric)
         lines += ["", f"### {plain(quoted.title(block))}", ""]
-        lines += table([head for head, _ in heads], quoted.lines(block, report), [right for _, right in heads])
-        lines += ["", *(f"- {plain(note)}" for note in quoted.remarks(block))]
+        lines += table([head for head, _ in heads], quoted.lines(block, report.metric), [right for _, right in heads])
+        lines += ["", *(f"- {plain(note)}" for note in quoted.remarks_here(block))]
     return "\n".join(lines) + "\n"
 
 

@@ -102,7 +102,7 @@ def title(quoted: Quoted) -> str:
     return f"{quoted.title}: {quoted.mark}"
 
 
-def heads(quoted: Quoted, report: Report) -> list[tuple[str, bool]]:
+def heads(quoted: Quoted, metric: str) -> list[tuple[str, bool]]:
     """``(heading, whether it is a column of numbers)``"""
     return [
         ("method", False),
@@ -110,12 +110,12 @@ def heads(quoted: Quoted, report: Report) -> list[tuple[str, bool]]:
         *((HEADS.get(column, column.replace("_", " ")), True) for column in quoted.columns),
         ("version", False),
         ("trust", False),
-        *([(f"ours: {heading(report.metric)}", False)] if joined(quoted) else []),
+        *([(f"ours: {heading(metric)}", False)] if joined(quoted) else []),
         *([("", False)] if any(row.note for row in quoted.rows) else []),
     ]
 
 
-def lines(quoted: Quoted, report: Report) -> list[list[str]]:
+def lines(quoted: Quoted, metric: str) -> list[list[str]]:
     """The strings of every row, under :func:`heads`."""
     return [
         [
@@ -124,7 +124,7 @@ def lines(quoted: Quoted, report: Report) -> list[list[str]]:
             *(score_text(column, row) for column in quoted.columns),
             "/".join(row.versions),
             row.trust,
-            *([ours_text(row, report)] if joined(quoted) else []),
+            *([ours_text(row, metric)] if joined(quoted) else []),
             *([row.note] if any(each.note for each in quoted.rows) else []),
         ]
         for row in quoted.rows
@@ -141,21 +141,24 @@ def score_text(column: str, row: QuotedRow) -> str:
     return f"{row.scores[column]:.2f}" if column == "avg_len" else f"{row.scores[column]:.1f}"
 
 
-def ours_text(row: QuotedRow, report: Report) -> str:
-    metric = report.metric
+def ours_text(row: QuotedRow, metric: str) -> str:
     return "; ".join(f"{number(e.mean, metric)} {interval(e, metric)}" if e else "no score" for _, e in row.ours)
 
 
 def remarks(quoted: Quoted) -> list[str]:
-    """The sentences below the table: setting, sources, trust, and whether anything was joined."""
+    """The sentences below the table: setting, sources, trust, what is computed."""
     words = [word for word in TRUST if any(row.trust == word for row in quoted.rows)]
     out = [f"Setting: {quoted.setting}.", f"Source: {'; '.join(dict.fromkeys(row.source for row in quoted.rows))}."]
     out += ["Trust: " + "; ".join(f"{word} = {TRUST[word]}" for word in words) + "."]
     out += [f"Note: {quoted.note}."] if quoted.note else []
     computed = [column for column in quoted.columns if column.startswith("mean")]
     out += [f"Computed here, not printed: {', '.join(computed)}."] if computed else []
-    out += [] if joined(quoted) else ["No cell here has the names of one of these rows."]
     return out
+
+
+def remarks_here(quoted: Quoted) -> list[str]:
+    """:func:`remarks`, and what a report says where no cell of ours was joined."""
+    return remarks(quoted) + ([] if joined(quoted) else ["No cell here has the names of one of these rows."])
 
 
 def flat(quoted: Quoted, metric: str) -> list[dict[str, Any]]:

@@ -34,7 +34,8 @@ def renderable(report: Report, width: int = UNBOUNDED) -> RenderableType:
     parts.append(Text(report.answer, style="bold"))
     parts += [Text(note, style="dim") for note in report.notes]
     for block in report.published:
-        parts += [Text(""), quoted_table(block, report), *(Text(note, style="dim") for note in quoted.remarks(block))]
+        parts += [Text(""), quoted_table(block, report)]
+        parts += [Text(note, style="dim") for note in quoted.remarks_here(block)]
     return Group(*parts)
 
 
@@ -107,9 +108,9 @@ def quoted_table(block: Quoted, report: Report) -> Table:
         title_justify="left",
         title_style="",
     )
-    for head, right in quoted.heads(block, report):
+    for head, right in quoted.heads(block, report.metric):
         table.add_column(Text(head), justify="right" if right else "left", overflow="fold", no_wrap=right)
-    for line in quoted.lines(block, report):
+    for line in quoted.lines(block, report.metric):
         table.add_row(*(Text(text) for text in line), style="magenta")
     return table
 
