@@ -16,6 +16,8 @@ from vlactl.policy import Policy, Request
 from vlactl.spaces import ActionSpace, ObservationSpace, Spaces
 from vlactl.windows import Batch
 
+torch.set_num_threads(1)  # models of a million parameters: a second thread waits more than it works
+
 TEXTS = ("push the button", "open the drawer all the way", "lift the red block", "slide the door to the left side")
 STATES = 9
 
