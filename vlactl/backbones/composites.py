@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from vlactl.backbones.families import HALF, Family, tiny_text, tiny_vision, whole
+from vlactl.backbones.families import HALF, Family, tiny_text, tiny_vision
 from vlactl.backbones.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from vlactl.backbones.prompt import IMAGE, Marks
 
@@ -96,10 +96,10 @@ class Composite(PreTrainedModel):
 
     def get_image_features(self, pixel_values: Tensor) -> BaseModelOutputWithPooling:
         """(V, P, D) of pictures (V, C, Y, X)"""
-        patches = [
-            encoder(pixel_values=self._prepared(pixel_values, i)).last_hidden_state[:, -self._patches(pixel_values, i) :]
-            for i, encoder in enumerate(self.encoders)
-        ]
+        patches = []
+        for i, encoder in enumerate(self.encoders):
+            seen = encoder(pixel_values=self._prepared(pixel_values, i)).last_hidden_state
+            patches.append(seen[:, -self._patches(pixel_values, i) :])
         return BaseModelOutputWithPooling(pooler_output=self.projector(torch.cat(patches, -1)))
 
     def _patches(self, pixels_VCYX: Tensor, encoder: int) -> int:
@@ -123,7 +123,9 @@ class Composite(PreTrainedModel):
     ) -> Any:
         """What the language model answers; pictures as pixels or as what :meth:`get_image_features` said."""
         words_BND = self.get_input_embeddings()(input_ids)
-        seen = self.get_image_features(pixel_values) if pixel_values is not None else (mm_encoder_outputs or {}).get("image")
+        seen = (mm_encoder_outputs or {}).get("image")
+        if pixel_values is not None:
+            seen = self.get_image_features(pixel_values)
         if seen is not None:
             picture_BN1 = (input_ids == self.config.image_token_id)[..., None]
             words_BND = words_BND.masked_scatter(picture_BN1, seen.pooler_output.to(words_BND.dtype))  # pyright: ignore

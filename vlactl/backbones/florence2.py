@@ -16,7 +16,7 @@ from transformers import Florence2Config, Florence2Model, PretrainedConfig
 
 from vlactl.backbones.families import TINY_VOCABULARY, TINY_WIDTH, Family, whole
 from vlactl.backbones.pixels import IMAGENET_MEAN, IMAGENET_STD
-from vlactl.backbones.prompt import BOS, IMAGE, PAD, Layout, Marks, Prompt, States
+from vlactl.backbones.prompt import BOS, IMAGE, PAD, Marks, Prompt, States
 
 STRIDE_PX = 32
 """DaViT's four stages shrink a picture by 4, 2, 2 and 2."""

@@ -16,15 +16,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import IdeficsConfig, MllamaConfig, PretrainedConfig
 
-from vlactl.backbones.families import TINY_VOCABULARY, TINY_WIDTH, Family, tiny_text, whole
+from vlactl.backbones.families import Family, tiny_text, whole
 from vlactl.backbones.pixels import CLIP_MEAN, CLIP_STD
-from vlactl.backbones.prompt import BOS, IMAGE, PAD, Marks, Prompt, States
+from vlactl.backbones.prompt import BOS, IMAGE, PAD, SLOT, Layout, Marks, Prompt, States
 
 if TYPE_CHECKING:
     from vlactl.backbones.reading import Reader
 
 OPEN = 1.0
 """A gate passes on tanh(gate): 0.76 of what a cross-attention says, in a tiny model."""
+
+TEXT_FIELDS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "tie_word_embeddings",
+)
+"""Of :func:`tiny_text`, what the older configurations know."""
 
 
 class FlamingoFamily(Family):
@@ -61,14 +75,14 @@ class FlamingoFamily(Family):
         )
 
     def image_tokens(self, config: Any, image_px: int) -> int:
-        patch = config.vision_config.patch_size
-        whole(image_px, image_px=image_px, multiple=patch)
+        whole(image_px, image_px=image_px, multiple=config.vision_config.patch_size)
         return 1
 
     def inputs(self, prompt: Prompt, config: Any) -> dict[str, Any]:
         seen = {"image_attention_mask": prompt.visible().long()}
         if prompt.pixels_BVCYX is None:
-            return {"image_encoder_embeddings": prompt.encoded, **seen}
+            features_BVPD = prompt.encoded.unflatten(0, (-1, prompt.views))
+            return {"image_encoder_embeddings": features_BVPD, **seen}
         return {"pixel_values": prompt.pixels_BVCYX, **seen}
 
     def run(self, model: nn.Module, prompt: Prompt, *, layers: bool = False, cached: bool = False) -> States:
@@ -119,36 +133,23 @@ class FlamingoFamily(Family):
                 parameter.fill_(OPEN)
 
 
-TEXT_FIELDS = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "max_position_embeddings",
-    "pad_token_id",
-    "bos_token_id",
-    "eos_token_id",
-    "tie_word_embeddings",
-)
-"""Of :func:`tiny_text`, what the older configurations know."""
-
-
 class MllamaFamily(Family):
     """16 patches of 16 px and a class token for each view when tiny; 1025 of 14 px at 448 px when real.
 
-    A picture comes as several tiles; here it fills the first and the others are masked.
+    A picture comes as several tiles; here it fills the first and the others are masked.  A token that sees no picture
+    would look at all of them (the library zeroes what follows its look, not the look), so none stands before the first.
     """
 
     model_type = "mllama"
     hub_mean, hub_std = CLIP_MEAN, CLIP_STD
-    hub_marks = Marks(bos="<|begin_of_text|>", image="<|image|>")
+    hub_marks = Marks(image="<|image|>", before_text="<|begin_of_text|>")
 
     def tiny_config(self, image_px: int) -> PretrainedConfig:
         text = {name: value for name, value in tiny_text("mllama_text_model", layers=3).items() if name != "head_dim"}
+        rope = {"rope_type": "default", "rope_theta": 10_000.0}
         return MllamaConfig(
             # The cache counts tokens in layer 0, which therefore must not be one that looks at pictures.
-            text_config=text | {"cross_attention_layers": [1], "rope_parameters": ROPE},
+            text_config=text | {"cross_attention_layers": [1], "rope_parameters": rope},
             vision_config={
                 "hidden_size": 64,
                 "intermediate_size": 128,
@@ -167,9 +168,11 @@ class MllamaFamily(Family):
         )
 
     def image_tokens(self, config: Any, image_px: int) -> int:
-        patch = config.vision_config.patch_size
-        whole(image_px, image_px=image_px, multiple=patch)
+        whole(image_px, image_px=image_px, multiple=config.vision_config.patch_size)
         return 1
+
+    def tiny_layout(self, config: Any, image_px: int) -> Layout:
+        return Layout(before_text=(BOS,), image=IMAGE, image_tokens=1, slot=SLOT, pad=PAD)
 
     def picture_inputs(self, pixels_BVCYX: Tensor, config: Any) -> dict[str, Tensor]:
         tiles = config.vision_config.max_num_tiles
@@ -203,9 +206,6 @@ class MllamaFamily(Family):
         for name, parameter in model.named_parameters():
             if name.endswith(("cross_attn_attn_gate", "cross_attn_mlp_gate")):
                 parameter.fill_(OPEN)
-
-
-ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
 
 
 def _tiles(visible_BNV: Tensor, config: Any) -> Tensor:

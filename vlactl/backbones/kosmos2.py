@@ -16,7 +16,7 @@ from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration, Kosmos2
 
 from vlactl.backbones.families import TINY_VOCABULARY, TINY_WIDTH, Family, tiny_vision, whole
 from vlactl.backbones.pixels import CLIP_MEAN, CLIP_STD
-from vlactl.backbones.prompt import BOS, IMAGE, PAD, Marks, Prompt
+from vlactl.backbones.prompt import BOS, PAD, Marks, Prompt
 
 
 class Kosmos2Family(Family):
@@ -37,8 +37,6 @@ class Kosmos2Family(Family):
                 "max_position_embeddings": 4096,
                 "dropout": 0.0,
                 "attention_dropout": 0.0,
-                # Trained embeddings are small and multiplied by 45; ours are drawn large, see `randomize`.
-                "scale_embedding": False,
                 "pad_token_id": PAD,
                 "bos_token_id": BOS,
                 "eos_token_id": None,
@@ -94,5 +92,9 @@ class Kosmos2Family(Family):
     @torch.no_grad()
     def settle(self, model: nn.Module) -> None:
         # Features come normalised to length one: entries of one eighth at width 64.
-        dense: nn.Linear = model.image_to_text_projection.dense  # pyright: ignore
-        dense.weight *= dense.in_features**0.5
+        projection: Any = model.image_to_text_projection
+        projection.dense.weight *= projection.dense.in_features**0.5
+        # Words and pictures are multiplied by the root of the width before positions, of size 0.7, are added to them.
+        table = self.embedding(model)
+        nn.init.normal_(table.weight, std=2 * table.embedding_dim**-0.5)
+        projection.x_attn.out_proj.weight *= 8 * table.embedding_dim**-0.5  # what is averaged over patches is small

@@ -41,6 +41,11 @@ class LlavaFamily(Family):
         patch = config.vision_config.patch_size
         return whole(image_px // patch, image_px=image_px, multiple=patch) ** 2
 
+    def connect(self, model: nn.Module, features_VPD: Tensor, connectors: Sequence[str]) -> Any:
+        answer = super().connect(model, features_VPD, connectors)
+        answer.pooler_output = tuple(answer.pooler_output)  # the library says it picture by picture
+        return answer
+
 
 class LlavaOnevisionFamily(LlavaFamily):
     """4 patches of 32 px and a line feed for each view when tiny; 729 of 14 px and a line feed at 384 px when real."""

@@ -6,6 +6,8 @@ Moondream and UForm, also composites, are on the paper's menu.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from vlactl.backbones.spec import BackboneSpec, Repository
 
 SIGLIP_224 = Repository("google/siglip-so400m-patch14-224", "d04cf29fca7b6374f74d8bea1969314492266b5e")
@@ -19,7 +21,7 @@ class SiglipLlama(BackboneSpec):
     """SigLIP so400m and Llama 3.2 1B, with a two-layer projection drawn anew; VLANeXt's starting point."""
 
     kind = "siglip-llama"
-    hub_parts = {"vision": SIGLIP_224, "language": LLAMA}
+    hub_parts: ClassVar[dict[str, Repository]] = {"vision": SIGLIP_224, "language": LLAMA}
     family_at = "vlactl.backbones.composites:SiglipLlama"
     vision = ("encoders",)
     connector = ("projector",)
@@ -33,7 +35,7 @@ class ClipLlama(BackboneSpec):
     """CLIP large and Llama 3.2 1B, with a two-layer projection drawn anew: LLaVA before it saw its data."""
 
     kind = "clip-llama"
-    hub_parts = {"vision": CLIP_224, "language": LLAMA}
+    hub_parts: ClassVar[dict[str, Repository]] = {"vision": CLIP_224, "language": LLAMA}
     family_at = "vlactl.backbones.composites:ClipLlama"
     vision = ("encoders",)
     connector = ("projector",)
@@ -47,7 +49,7 @@ class SiglipQwen2(BackboneSpec):
     """SigLIP so400m and Qwen 2.5 0.5B, with a two-layer projection drawn anew."""
 
     kind = "siglip-qwen2"
-    hub_parts = {"vision": SIGLIP_224, "language": QWEN}
+    hub_parts: ClassVar[dict[str, Repository]] = {"vision": SIGLIP_224, "language": QWEN}
     family_at = "vlactl.backbones.composites:SiglipQwen2"
     vision = ("encoders",)
     connector = ("projector",)
@@ -61,7 +63,11 @@ class Dinov2SiglipQwen2(BackboneSpec):
     """DINOv2 and SigLIP side by side, and Qwen 2.5 0.5B: the make of Prismatic, OpenVLA and VLA-Adapter."""
 
     kind = "dinov2-siglip-qwen2"
-    hub_parts = {"vision-dinov2": DINOV2, "vision-siglip": SIGLIP_224, "language": QWEN}
+    hub_parts: ClassVar[dict[str, Repository]] = {
+        "vision-dinov2": DINOV2,
+        "vision-siglip": SIGLIP_224,
+        "language": QWEN,
+    }
     family_at = "vlactl.backbones.composites:Dinov2SiglipQwen2"
     vision = ("encoders",)
     connector = ("projector",)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from vlactl.backbones.spec import BackboneSpec, Repository
 
 
@@ -108,7 +110,7 @@ class Moondream(BackboneSpec):
     """
 
     kind = "moondream"
-    hub_parts = {
+    hub_parts: ClassVar[dict[str, Repository]] = {
         "vision": Repository("google/siglip-so400m-patch14-384", "9fdffc58afc957d1a03a25b10dba0329ab15c2a3"),
         "language": Repository("microsoft/phi-1_5", "675aa382d814580b22651a30acb1a585d7c25963"),
     }
@@ -129,7 +131,7 @@ class UForm(BackboneSpec):
     """
 
     kind = "uform"
-    hub_parts = {
+    hub_parts: ClassVar[dict[str, Repository]] = {
         "vision": Repository("openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41"),
         "language": Repository("Qwen/Qwen1.5-0.5B-Chat", "4d14e384a4b037942bb3f3016665157c8bcb70ea"),
     }

@@ -1,4 +1,4 @@
-"""The two normalisations of pictures that pretrained towers were trained with, other than mean 0.5 and deviation 0.5."""
+"""The normalisations that pretrained towers were trained with, other than mean 0.5 and deviation 0.5."""
 
 from __future__ import annotations
 

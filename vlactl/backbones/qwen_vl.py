@@ -9,7 +9,7 @@ language model by hand, as several code bases do, loses them silently (2 to 60 %
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class QwenVLFamily(Family):
     hub_marks = Marks(before_view="<|vision_start|>", image="<|image_pad|>", after_view="<|vision_end|>")
     config_class: type[Any]
     text_type: str
-    text_more: dict[str, Any] = {}
+    text_more: ClassVar[dict[str, Any]] = {}
 
     def tiny_vision(self, image_px: int) -> dict[str, Any]:
         """The vision tower's fields; the towers of this line agree on little more than these."""
@@ -104,8 +104,7 @@ class QwenVLFamily(Family):
 
     def connect(self, model: nn.Module, features_VPD: Tensor, connectors: Sequence[str]) -> Any:
         merged, *deeper = self.merged(model, features_VPD, connectors)
-        answer = BaseModelOutputWithDeepstackFeatures(pooler_output=merged, deepstack_features=deeper or None)  # pyright: ignore
-        return answer
+        return BaseModelOutputWithDeepstackFeatures(pooler_output=merged, deepstack_features=deeper or None)  # pyright: ignore
 
     def merged(
         self, model: nn.Module, features_VPD: Tensor, connectors: Sequence[str]
@@ -113,7 +112,7 @@ class QwenVLFamily(Family):
         """For each merger in turn, its tokens of every picture."""
         kept = features_VPD.chunk(len(connectors), -1)
         for name, feature_VPD in zip(connectors, kept, strict=True):
-            tokens = model.get_submodule(name)(feature_VPD.flatten(0, 1))
+            tokens = model.get_submodule(name)(feature_VPD.flatten(0, 1).contiguous())
             yield tokens.chunk(len(features_VPD))
 
 
@@ -167,7 +166,7 @@ class Qwen3VLFamily(QwenVLFamily):
     model_type = "qwen3_vl"
     config_class = Qwen3VLConfig
     text_type = "qwen3_vl_text"
-    text_more = {"rope_parameters": rope(mrope_interleaved=True)}
+    text_more: ClassVar[dict[str, Any]] = {"rope_parameters": rope(mrope_interleaved=True)}
 
     def tiny_vision(self, image_px: int) -> dict[str, Any]:
         return super().tiny_vision(image_px) | {
@@ -182,7 +181,7 @@ class Qwen35Family(QwenVLFamily):
     model_type = "qwen3_5"
     config_class = Qwen3_5Config
     text_type = "qwen3_5_text"
-    text_more = {
+    text_more: ClassVar[dict[str, Any]] = {
         "layer_types": ["linear_attention", "full_attention"],
         "linear_num_key_heads": 2,
         "linear_num_value_heads": 2,
