@@ -74,7 +74,7 @@ def test_no_factor_turns_one_convention_into_another(field: str, value: object) 
     assert reason is not None
     assert reason.startswith("actions of stubby cannot be converted to those of panda: ")
     assert f"{field} {value!r} is not" in reason
-    with pytest.raises(IncompatibleSpaces, match="set strategy.align to statistics"):
+    with pytest.raises(IncompatibleSpaces, match=r"set strategy\.align to statistics"):
         conversion(arm(), theirs)
 
 
