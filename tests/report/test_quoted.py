@@ -17,7 +17,7 @@ import pytest
 from tests.finished_sweep import Sweep
 from vlactl.errors import UnknownName, UsageError
 from vlactl.report import FORMATS, Report, build, render
-from vlactl.report.quoted import remarks_here, title
+from vlactl.report.quoted import deciding, remarks_here, title
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
@@ -210,3 +210,13 @@ def test_rows_of_different_episodes_are_never_paired(executions: Sweep) -> None:
     assert report.shared == 0
     assert all(row.behind is None and not row.letters for row in report.rows)
     assert any("different episodes: nothing here is paired" in note for note in report.notes)
+
+
+def test_an_axis_that_follows_from_another_does_not_hide_a_published_row() -> None:
+    """Updates zipped with a strategy stand for no coordinate of a paper; a learning rate tried twice does."""
+    cells = [{"strategy": name, "training.updates": name, "training.learning_rate": rate}
+             for name in ("in-domain", "post-train") for rate in ("1e-4", "2e-5")]
+    axes = ("strategy", "training.updates", "training.learning_rate")
+    assert deciding(cells, axes, {"strategy"}) == ["strategy", "training.learning_rate"]
+    assert deciding(cells[::2], axes, {"strategy"}) == ["strategy"]
+    assert deciding(cells, axes, {"strategy", "updates"}) == list(axes)

@@ -5,11 +5,11 @@ Nothing here is compared: other simulators, cameras and budgets.  A block of its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vlactl.published import TRUST, PublishedTable, matches, table
+from vlactl.published import TRUST, PublishedTable, leaf, matches, table
 from vlactl.report import Quoted, QuotedRow, Report, Row
 from vlactl.report.words import heading, interval, number
 
@@ -62,6 +62,7 @@ def quote(
 ) -> Quoted:
     """One table; a row is joined with the cells that have its names in every axis of ours."""
     shown = varying(found)
+    axes = deciding([dict(row.cell) for row, _ in cells], axes, {key for row in found.rows for key in row.cell})
     columns = tuple(dict.fromkeys((*found.columns, *found.means)))
     rows = tuple(
         QuotedRow(
@@ -81,6 +82,20 @@ def quote(
         id=found.id, title=found.title, mark=found.mark(), setting=found.setting, note=found.note, metric=found.metric,
         coordinates=shown, columns=columns, rows=rows,
     )
+
+
+def deciding(cells: Sequence[Mapping[str, str]], axes: Sequence[str], coordinates: Collection[str]) -> list[str]:
+    """The axes in which cells differ, less those that no table knows and that follow from the others: the updates of a
+    strategy, where the two are zipped."""
+    kept = list(axes)
+    for axis in axes:
+        others, seen = [other for other in kept if other != axis], {}
+        if leaf(axis) not in coordinates and all(
+            seen.setdefault(tuple(cell.get(other) for other in others), cell.get(axis)) == cell.get(axis)
+            for cell in cells
+        ):
+            kept = others
+    return kept
 
 
 def varying(found: PublishedTable) -> tuple[str, ...]:
