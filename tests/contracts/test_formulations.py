@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.toy_policies import STATES, TEXTS, backbone_of, batch, chunks, codec, pictures, policy, spaces, statistics
+from tests.toy_policies import request as asked
 from vlactl.backbones import BACKBONES, SmolVLM
 from vlactl.errors import UsageError
 from vlactl.formulations import FORMULATIONS
@@ -121,9 +122,9 @@ def test_each_source_says_what_it_contributed(variant: str) -> None:
     sums = {name: (float(parts[f"sum/loss/{name}"]), float(parts[f"sum/steps/{name}"])) for name in window.sources}
     assert sums["unseen"] == (0, 0)
     assert sum(steps for _, steps in sums.values()) == int(window.mask_BHL.sum())
-    assert sum(total for total, _ in sums.values()) / int(window.mask_BHL.sum()) == pytest.approx(float(loss), rel=1e-4)
+    assert sum(total for total, _ in sums.values()) / int(window.mask_BHL.sum()) == pytest.approx(loss.item(), rel=1e-4)
     alone = window.rows(1, 2)
-    assert sums["elsewhere"][0] != pytest.approx(float(loss_of(model, alone)) * int(alone.mask_BHL.sum()), rel=1e-3)
+    assert sums["elsewhere"][0] != pytest.approx(loss_of(model, alone).item() * int(alone.mask_BHL.sum()), rel=1e-3)
     torch.testing.assert_close(model.loss(window, 0.25)[0], loss / 4)
 
 
@@ -198,9 +199,7 @@ def test_every_pair_trains_and_acts_or_says_why_not(backbone: str, kind: str) ->
     assert losses[-1] < losses[0], losses
     actor = Actor(model)
     actor.reset(0)
-    from tests.toy_policies import request
-
-    (chunk,) = actor.act([request(0, 0)])
+    (chunk,) = actor.act([asked(0, 0)])
     assert chunk.shape == (small.execute, 7)
     assert (abs(chunk) <= 1).all()
 

@@ -113,7 +113,8 @@ def test_training_and_acting_see_the_same_history(kind: str) -> None:
     window.images_BHKYXC = torch.from_numpy(np.stack([o.images_KYXC for o in seen]))[None]
     window.states_BHS = torch.from_numpy(np.stack([o.state_S for o in seen]))[None]
     window.texts = [TEXTS[0]]
-    window.actions_BHLA[0, :, :3] = torch.from_numpy(model.card.codec.encode(np.stack(chunks), window.states_BHS.numpy()))
+    encoded = model.card.codec.encode(np.stack(chunks), window.states_BHS.numpy())
+    window.actions_BHLA[0, :, :3] = torch.from_numpy(encoded)
     window.mask_BHL[:, :, 3:] = False
     numbers = model.loss(window)[1]
     error = numbers["arm_loss"] if "arm_loss" in numbers else numbers["arm_error"]
