@@ -23,7 +23,7 @@ def test_patches_are_those_of_the_image_processor() -> None:
 def test_positions_are_those_of_get_rope_index() -> None:
     backbone = backbone_of("qwen3-vl")
     tokens = backbone.embed(pictures(3, 2, 2), TEXTS[:3])
-    prompt, _ = backbone.prompt(tokens, slots=2)
+    prompt = backbone.prompt(tokens, slots=2)
     theirs, _ = backbone.model.get_rope_index(
         prompt.ids_BN,
         mm_token_type_ids=(prompt.ids_BN == prompt.layout.image).int(),
