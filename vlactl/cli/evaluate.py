@@ -91,7 +91,8 @@ def open_policy(wanted: str, spec: BenchmarkSpec, device: str) -> Actor:
 
     loaded = Policy.load(folder)
     require_equal(loaded.card.spaces, spec.spaces(), where=f"{folder} in {spec.kind}")
-    return Actor(loaded.to(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    return Actor(loaded.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), execution=spec.execution,
+                 ensemble_decay=spec.ensemble_decay)
 
 
 def policy_folder(wanted: str) -> Path:

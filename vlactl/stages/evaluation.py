@@ -12,7 +12,7 @@ from vlactl.errors import FailureClass, StageFailed
 from vlactl.stages.work import Heartbeat, Work, read_rows, spec_of
 
 if TYPE_CHECKING:
-    from vlactl.benchmarks import Benchmark
+    from vlactl.benchmarks import Benchmark, BenchmarkSpec
     from vlactl.policy import Actor
 
 
@@ -31,7 +31,7 @@ def attempt(work: Work, beat: Heartbeat) -> None:
                           expected=changed_fields(protocol, spec.protocol()),
                           remedy="plan again on this machine, or install the versions that were planned with")
     benchmark = spec.build()
-    actor = work.identity.get("policy") or open_actor(work, benchmark)
+    actor = work.identity.get("policy") or open_actor(work, spec, benchmark)
     episodes = benchmark.episodes()
     records, video = work.out / "rollouts.jsonl", work.out / "rollout.mp4"
     done = {row["key"]: from_json(row) for row in read_rows(records)}
@@ -44,8 +44,8 @@ def attempt(work: Work, beat: Heartbeat) -> None:
                  "seconds": round(time.monotonic() - started, 3)})
 
 
-def open_actor(work: Work, benchmark: Benchmark) -> Actor:
-    """The trained policy, ready to act in ``benchmark``; raises where their spaces differ."""
+def open_actor(work: Work, spec: BenchmarkSpec, benchmark: Benchmark) -> Actor:
+    """The trained policy, ready to act in ``benchmark`` as ``spec`` executes plans; raises where spaces differ."""
     import torch
 
     from vlactl.policy import Actor, Policy
@@ -53,7 +53,8 @@ def open_actor(work: Work, benchmark: Benchmark) -> Actor:
 
     policy = Policy.load(work.inputs["policy"] / "policy")
     require_equal(policy.card.spaces, benchmark.spaces, where=work.label)
-    return Actor(policy.to("cuda" if torch.cuda.is_available() else "cpu"))
+    return Actor(policy.to("cuda" if torch.cuda.is_available() else "cpu"), execution=spec.execution,
+                 ensemble_decay=spec.ensemble_decay)
 
 
 def changed_fields(planned: Mapping[str, Any], here: Mapping[str, Any]) -> str:
