@@ -37,6 +37,8 @@ class Kosmos2Family(Family):
                 "max_position_embeddings": 4096,
                 "dropout": 0.0,
                 "attention_dropout": 0.0,
+                # Trained embeddings are small and multiplied by 45 here; a tiny model's are drawn large.
+                "scale_embedding": False,
                 "pad_token_id": PAD,
                 "bos_token_id": BOS,
                 "eos_token_id": None,
@@ -94,7 +96,6 @@ class Kosmos2Family(Family):
         # Features come normalised to length one: entries of one eighth at width 64.
         projection: Any = model.image_to_text_projection
         projection.dense.weight *= projection.dense.in_features**0.5
-        # Words and pictures are multiplied by the root of the width before positions, of size 0.7, are added to them.
-        table = self.embedding(model)
-        nn.init.normal_(table.weight, std=2 * table.embedding_dim**-0.5)
-        projection.x_attn.out_proj.weight *= 8 * table.embedding_dim**-0.5  # what is averaged over patches is small
+        # Positions of size 0.7, half of which hardly change from one token to the next, would speak loudest.
+        self.embedding(model).weight *= 2
+        projection.x_attn.out_proj.weight *= 8  # what is averaged over patches is small
