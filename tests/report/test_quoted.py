@@ -16,8 +16,11 @@ import pytest
 
 from tests.finished_sweep import Sweep
 from vlactl.errors import UnknownName, UsageError
+from vlactl.plan import make_plan
+from vlactl.recipe import load
 from vlactl.report import FORMATS, Report, build, render
 from vlactl.report.quoted import deciding, remarks_here, title
+from vlactl.store import Store
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 NOW = datetime(2026, 11, 22, 16, 0, tzinfo=UTC)
@@ -220,3 +223,16 @@ def test_an_axis_that_follows_from_another_does_not_hide_a_published_row() -> No
     assert deciding(cells, axes, {"strategy"}) == ["strategy", "training.learning_rate"]
     assert deciding(cells[::2], axes, {"strategy"}) == ["strategy"]
     assert deciding(cells, axes, {"strategy", "updates"}) == list(axes)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "recipes" / "paper").glob("*.yaml")),
+                         ids=lambda path: path.stem)
+def test_every_paper_recipe_stands_beside_its_table(path: Path, tmp_path: Path) -> None:
+    """No cell joins two rows of one version, no row two cells, and every recipe joins what the paper has of it."""
+    recipe = load(path)
+    report = build(recipe, make_plan(recipe), Store(tmp_path), published=(recipe.report.published or "",))
+    joined = [row for row in report.published[0].rows if row.ours]
+    assert len(joined) >= len(recipe.cells) / 2
+    assert all(len(row.ours) == 1 for row in joined)
+    pairs = [(row.ours[0][0], version) for row in joined for version in row.versions]
+    assert len(pairs) == len(set(pairs))

@@ -39,11 +39,11 @@ def coordinates(row: Row, trial: Trial | None) -> dict[str, tuple[str, ...]]:
             value = getattr(spec, field)
             if isinstance(value, (str, bool, int, float)):
                 found[f"{section}.{field}"] = (str(value).lower() if isinstance(value, bool) else str(value),)
-    splits = [str(source.split) for source in home_sources(trial) if hasattr(source, "split")]
-    found |= {"sources.split": (splits[0],)} if len(splits) == 1 else {}
+    splits = {str(split) for source in home_sources(trial) if (split := getattr(source, "split", None))}
+    found |= {"sources.split": (splits.pop(),)} if len(splits) == 1 else {}
     found |= {"backbone.vl_pretrain": (str(learned).lower(),)} if (learned := pretrained(trial)) is not None else {}
     for axis, value in row.cell:
-        found[axis] = (value, *found.get(axis, ()))
+        found[axis] = (value, *found.get(axis, ())) if axis in SECTIONS else (value,)
     return {name: values for name, values in found.items() if values}
 
 
