@@ -131,7 +131,7 @@ def read_back(episodes: RecordedEpisodes) -> None:
     """Print how fast the trainer's batches are read."""
     import torch  # not above: the workers import this module
 
-    from vlactl.actions import ActionNormalizer
+    from vlactl.actions import ActionCodec, ActionNormalizer
     from vlactl.windows import MixtureStream
 
     torch.set_num_threads(1)
@@ -142,7 +142,7 @@ def read_back(episodes: RecordedEpisodes) -> None:
     chosen = rng.integers(0, frames, (64, 64))
     rate = frames_per_s(lambda number: images[chosen[number % 64]], 64)
     print(f"  {'single images, shuffled':<32}{rate:9.0f} frames/s  {rate / plain:.2f}")
-    weighted = (episodes, ActionNormalizer.fit(episodes.actions_NA), 1.0)
+    weighted = (episodes, ActionCodec(normalizer=ActionNormalizer.fit(episodes.actions_NA)), 1.0)
     for history, windows in WINDOWS:
         stream = MixtureStream([weighted], history=history, horizon=6, execute=3, batch_windows=windows, seed=0)
         rate = frames_per_s(stream.at, history * windows)

@@ -13,6 +13,9 @@ from vlactl.errors import UsageError
 from vlactl.formats.recorded import PairRow, RecordedEpisodes
 from vlactl.spaces import Spaces, conversion
 
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it, modulo 1, are spread evenly however many of them there are (Weyl's sequence)."""
+
 
 class Pictures:
     """Some rows of an array that stays where it is; indexed by an array of rows, or by that and a slice of cameras."""
@@ -71,8 +74,9 @@ def subset(source: Demonstrations, *, portion: float = 1.0, per_task: int | None
            ) -> Demonstrations:
     """A share of the demonstrations, the same for every task, then at most ``per_task`` of each.
 
-    Subsets are nested: a smaller portion or cap takes from what a larger one takes, whatever the other is.  A task's
-    count is its share of them rounded up or down; the total is rounded to the nearest, at least 1.
+    Subsets are nested: a smaller portion or cap takes from what a larger one takes, whatever the other is.  The total
+    is the portion of all, rounded, at least 1.  A task's count is at most one away from its share where all tasks have
+    equally many, and less than three otherwise.
 
     Raises:
         UsageError: the portion is not in (0, 1] or the cap below 1.
@@ -98,16 +102,16 @@ def subset(source: Demonstrations, *, portion: float = 1.0, per_task: int | None
 def chosen_episodes(tasks: list[str], portion: float, per_task: int | None, seed: int) -> Iterator[int]:
     """Episodes in the order in which they join a growing subset, as far as ``portion`` goes.
 
-    The j-th of n demonstrations of a task (shuffled) joins when the portion passes (j + u) / n, with one u in [0, 1)
-    for each task, so that all tasks grow alike and do not all step at once.
+    The j-th of n demonstrations of a task (shuffled) joins when the portion passes (j + u) / n.  Tasks with about as
+    many demonstrations have their u evenly spread over [0, 1): all grow alike, and do not all step at once.
     """
     by_task: dict[str, list[int]] = {}
     for episode, task in enumerate(tasks):
         by_task.setdefault(task, []).append(episode)
     queue: list[tuple[float, int, int]] = []
-    for number, episodes in enumerate(by_task[task] for task in sorted(by_task)):
-        draw = np.random.default_rng([seed, 8, number])
-        offset = draw.random()
+    begin = np.random.default_rng([seed, 8]).random()
+    for number, task in enumerate(sorted(by_task, key=lambda task: (len(by_task[task]), task))):
+        draw, episodes, offset = np.random.default_rng([seed, 9, number]), by_task[task], (begin + GOLDEN * number) % 1
         queue += [((place + offset) / len(episodes), place, episodes[which])
                   for place, which in enumerate(draw.permutation(len(episodes)).tolist())]
     for _, place, episode in sorted(queue)[: max(1, round(portion * len(tasks)))]:
