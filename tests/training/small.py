@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import nn
 from vlactl.actions import ActionNormalizer
 from vlactl.episodes import Episode
 from vlactl.formats.recorded import EpisodeWriter, RecordedEpisodes
+from vlactl.formulations.formulation import by_source
 from vlactl.spaces import ActionSpace, ObservationSpace, Spaces
 from vlactl.training import TrainingSettings
 from vlactl.windows import Batch, MixtureStream
@@ -49,8 +51,16 @@ def record(path: Path, *, lengths: tuple[int, ...], seed: int = 0) -> RecordedEp
     return RecordedEpisodes(path)
 
 
-def weighted(source: RecordedEpisodes, weight: float = 1.0) -> tuple[RecordedEpisodes, ActionNormalizer, float]:
-    return source, ActionNormalizer.fit(source.actions_NA), weight
+@dataclass(frozen=True)
+class Codec:
+    normalizer: ActionNormalizer
+
+    def encode(self, actions_BHLA: np.ndarray, states_BHS: np.ndarray) -> np.ndarray:
+        return self.normalizer.encode(actions_BHLA)
+
+
+def weighted(source: RecordedEpisodes, weight: float = 1.0) -> tuple[RecordedEpisodes, Codec, float]:
+    return source, Codec(ActionNormalizer.fit(source.actions_NA)), weight
 
 
 def mixture(folder: Path, *, windows: int = 8, history: int = 1, rank: int = 0, world: int = 1) -> MixtureStream:
@@ -60,8 +70,8 @@ def mixture(folder: Path, *, windows: int = 8, history: int = 1, rank: int = 0, 
         path = folder / name
         source = RecordedEpisodes(path) if (path / "index.json").exists() else record(path, lengths=lengths, seed=seed)
         sources.append(weighted(source, weight))
-    return MixtureStream(sources, history=history, horizon=HORIZON, execute=EXECUTE, batch_windows=windows, seed=3,
-                         rank=rank, world=world)
+    return MixtureStream(sources, names=("a", "b"), history=history, horizon=HORIZON, execute=EXECUTE,
+                         batch_windows=windows, seed=3, rank=rank, world=world)
 
 
 class Backbone(nn.Module):
@@ -94,7 +104,7 @@ class SmallPolicy(nn.Module):
         predicted = self.head(self.backbone(batch)).view(batch.actions_BHLA.shape) * self.gain
         errors_BHL = (predicted - batch.actions_BHLA).square().mean(-1)
         loss = (errors_BHL * batch.mask_BHL).sum() / batch.mask_BHL.sum()
-        return scale * loss, {"squared": loss.detach()}
+        return scale * loss, {"squared": loss.detach(), **by_source(errors_BHL.detach(), batch)}
 
 
 def learn(work: Path, stream: MixtureStream, policy: SmallPolicy | None = None, updates: int = 6,
@@ -119,9 +129,10 @@ def fingerprint(policy: nn.Module) -> str:
 
 
 def run(*, folder: str, name: str, updates: int = 12, dropout: float = 0.1, kill_after: int | None = None,
-        kill_at_sync: int | None = None, terminate_after: int | None = None, **settings: object) -> None:
+        kill_at_sync: int | None = None, terminate_after: int | None = None, stumble_at: int | None = None,
+        stumble_rank: int | None = None, first_scale: float | None = None, **settings: object) -> None:
     """Train in ``folder/name`` and leave ``curve.jsonl`` (rank 0), ``weights.npz`` and ``result.json`` there."""
-    from vlactl.training import checkpoint, loop
+    from vlactl.training import checkpoint, loop, scaling
 
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     work = Path(folder) / name
@@ -137,7 +148,11 @@ def run(*, folder: str, name: str, updates: int = 12, dropout: float = 0.1, kill
         if row["update"] == terminate_after:
             os.kill(os.getpid(), signal.SIGTERM)
 
+    if first_scale is not None:
+        scaling.FIRST = first_scale
     policy = SmallPolicy(dropout)
+    if stumble_at is not None and stumble_rank in (None, rank):
+        stumble(policy, stumble_at)
     chosen = TrainingSettings.model_validate({"global_batch": 8, "log_every": 1, "learning_rate": 1e-2, **settings})
     result = loop.train(policy, mixture(Path(folder), rank=rank, world=world), chosen, work, updates=updates,
                         progress=lambda *_, **__: None, log=log)
@@ -157,3 +172,15 @@ def die_at_sync(checkpoint: object, count: int) -> None:
         real(path)
 
     checkpoint.sync = sync
+
+
+def stumble(policy: SmallPolicy, at: int) -> None:
+    """An infinite loss, with a finite gradient, in the forward pass number ``at``."""
+    real, seen = policy.loss, [0]
+
+    def loss(batch: Batch, scale: float = 1.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        seen[0] += 1
+        value, parts = real(batch, scale)
+        return (value + float("inf") if seen[0] == at + 1 else value), parts
+
+    policy.loss = loss

@@ -21,7 +21,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_a_run_reports(tmp_path: Path, sources: Path) -> None:
     policy, result, rows, beats = learn(tmp_path, mixture(sources, windows=4, history=2), log_every=4)
     assert [row["update"] for row in rows] == [4, 6]
-    assert set(rows[0]) == {"update", "loss", "parts", "lr", "grad_norm", "updates_per_s"}
+    assert set(rows[0]) == {"update", "loss", "parts", "lr", "grad_norm", "updates_per_s", "sources"}
     assert rows[0]["parts"]["squared"] == pytest.approx(rows[0]["loss"])
     assert result["loss"] == rows[-1]["loss"]
     assert (result["updates"], result["samples"], result["resumed_at"]) == (6, 6 * 4 * 2, 0)

@@ -30,8 +30,8 @@ def augmented(batch: Any, settings: TrainingSettings, *, seed: int, update: int,
     if batch.images_BHKYXC is not None:
         changed["images_BHKYXC"] = augment(batch.images_BHKYXC, settings, seed=seed, update=update,
                                            first=rank * len(batch), windows=world * len(batch))
-    if (pairs := getattr(batch, "pairs", None)) is not None:
-        changed["pairs"] = augmented(pairs, still, seed=seed, update=update, rank=rank, world=world)
+    if batch.pairs is not None:
+        changed["pairs"] = augmented(batch.pairs, still, seed=seed, update=update, rank=rank, world=world)
     return replace(batch, **changed)
 
 

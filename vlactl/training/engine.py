@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -62,6 +63,8 @@ def _join_deepspeed(device: torch.device) -> None:
     if not deepspeed.comm.is_initialized():
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(dist_backend=distributed.get_backend(), auto_mpi_discovery=False, verbose=False)
+    # It writes to standard output: that torch's AdamW is untested, and of every update that is left out.
+    deepspeed.utils.logger.setLevel(logging.ERROR)
     # DeepSpeed 0.19 calls collectives by the names that torch 2.13 is about to retire, with a warning for every call.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed", message=".*is deprecated")
 

@@ -16,20 +16,15 @@ class Stream(Protocol):
     """Windows per update over all ranks."""
 
     def at(self, update: int) -> Any:
-        """This rank's batch, with ``len``, ``rows(start, stop)`` and ``to(device)``."""
+        """This rank's :class:`vlactl.windows.Batch` or :class:`vlactl.windows.PairBatch`."""
 
     def supervised(self, update: int) -> int:
-        """What a mean over the whole global batch of ``update`` divides by; see :func:`supervised`."""
+        """What a mean over the whole global batch of ``update`` divides by; a batch's own part is ``supervised``."""
         ...
 
     def epochs(self, updates: int) -> list[float]:
         """How often each source is seen in ``updates`` updates."""
         ...
-
-
-def supervised(batch: Any) -> int:
-    """What a mean over ``batch`` divides by: actions under the mask; for pictures with words their number."""
-    return int(batch.mask_BHL.sum()) if hasattr(batch, "mask_BHL") else len(batch)
 
 
 def drawn(batch: Any) -> dict[str, float]:

@@ -26,13 +26,15 @@ from vlactl.training import TrainingSettings
 from vlactl.training.augment import augmented
 from vlactl.training.checkpoint import Checkpoints, allocate_moments, follow, load_moments, load_weights
 from vlactl.training.engine import join, settle, start
-from vlactl.training.feed import Feed, Stream, drawn, supervised
+from vlactl.training.feed import Feed, Stream, drawn
 from vlactl.training.gang import Gang
 from vlactl.training.meter import SUM, Meter
 from vlactl.training.scaling import LossScale
 from vlactl.training.tuning import counted, tuned
 
 PROGRESS_EVERY_S = 0.5
+WORDS = "vl_"
+"""How parts of a loss begin that are means over pictures with words, of which a micro-batch has a share of its own."""
 LOG = logging.getLogger(__name__)
 
 
@@ -184,7 +186,8 @@ class Run:
             self.backward(loss)
             losses.append(loss.detach())
             for name, part in seen.items():
-                parts[name] = parts.get(name, 0.0) + (part if name.startswith(SUM) else part * (scale * share))
+                parts[name] = parts.get(name, 0.0) + part * (1.0 if name.startswith(SUM) else share * (
+                    batch.pairs.scale if name.startswith(WORDS) else scale))
         names = sorted(parts)   # the ranks' numbers are added up by their place
         loss_now, save_now, stop_now, *seen_now = self.gang.sum(
             [torch.stack(losses).sum() * share, float(due and self.gang.rank == 0), float(self.preempted.is_set()),
@@ -234,6 +237,7 @@ class Run:
             self.meter.add(loss, parts, norm)
             return
         if math.isfinite(loss) and self.scale.overflow():
+            LOG.info("update %d overflowed: the loss is scaled by %g from now on", self.done, self.scale.value)
             return
         self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
         if settings.nan == "fail" or self.in_a_row > settings.nan_limit:
@@ -253,7 +257,7 @@ class Run:
         count = stream.batch_windows // size
         if count > 1:   # before the batch is on an accelerator, which would have to be waited for
             each = stream.supervised(update) / count
-            factors = [supervised(batch.rows(start, start + size)) / each for start in starts]
+            factors = [batch.rows(start, start + size).supervised / each for start in starts]
         batch = augmented(batch.to(self.gang.device), self.settings, seed=stream.seed, update=update,
                           rank=self.gang.rank, world=self.gang.world)
         if count == 1:

@@ -105,11 +105,12 @@ def adapt(policy: Any, settings: TrainingSettings, seed: int) -> None:
     names = linear_layers(backbone, settings.lora_parts)
     config = LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_alpha,  # pyright: ignore[reportArgumentType] - any number
                         lora_dropout=settings.lora_dropout,
-                        target_modules=list(names), bias="none")
+                        target_modules=[f"backbone.{name}" for name in names], bias="none")
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inject_adapter_in_model(config, backbone)
+        # In a plain box: to the library's own models, and their names, peft applies rules of its own.
+        inject_adapter_in_model(config, nn.ModuleDict({"backbone": backbone}))
     adapted = [name for name, module in backbone.named_modules() if isinstance(module, LoraLayer)]
     if sorted(adapted) != sorted(names):
         raise AssertionError(f"peft adapted other layers than it was told: {set(adapted) ^ set(names)}")
@@ -130,5 +131,3 @@ def detach(policy: Any, *, merge: bool) -> None:
                     plain.weight += module.get_delta_weight("default")  # pyright: ignore[reportAttributeAccessIssue]
             parent, _, leaf = name.rpartition(".")
             setattr(backbone.get_submodule(parent), leaf, plain)
-    if hasattr(backbone, "peft_config"):
-        del backbone.peft_config
