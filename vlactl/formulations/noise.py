@@ -102,11 +102,13 @@ class Denoising:
         return mixture, noise if self.predict == "epsilon" else actions
 
     def unmix(self, predict: Predictor, noise: Tensor) -> Tensor:
-        """DDIM without fresh noise (arXiv 2010.02502, eq. 12 with sigma 0), from the noisiest level down.
+        """DDIM without fresh noise (arXiv 2010.02502, eq. 12 with sigma 0).
 
-        Levels are evenly spaced and end at the least noise ("trailing" spacing, so that the noisiest is included).
+        Levels are evenly spaced down to the least noise, and the first is taken for pure noise ("leading" spacing, as
+        Diffusion Policy's): at the very noisiest level a rounding error of the noise would be one of the actions.
         """
-        levels = [round(self.train_steps * (self.steps - i) / self.steps) - 1 for i in range(self.steps)]
+        apart = self.train_steps // self.steps
+        levels = [apart * i for i in reversed(range(self.steps))]
         kept = self.kept.tolist()
         mixture = noise
         for level, following in zip(levels, [*levels[1:], None], strict=True):
