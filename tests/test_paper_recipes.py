@@ -132,6 +132,16 @@ def test_a_paper_recipe_trains_on_32_gpus_and_says_what_is_missing(name: str, mo
         assert not any(source.missing() for named in trial.sources.values() for source in named.values())
 
 
+def test_a_plan_counts_the_stages_that_wait_for_what_is_missing(tmp_path: Path, monkeypatch):
+    monkeypatch.delenv("CALVIN_DATASETS", raising=False)
+    described = describe(make_plan(recipe("paper/few_shot.yaml")), Store(tmp_path))
+    assert {text.partition(":")[0]: count for text, count in described.missing.items()} == {
+        "CALVIN's dataset task_ABCD_D (656 GB)": 1, "A reader of RLDS": 23, "CALVIN's simulator": 2}
+    text = "\n".join(described.lines())
+    assert all(f"{said} (" in text for said in described.missing)
+    assert describe(plan("paper/few_shot-tiny.yaml"), Store(tmp_path)).missing == {}
+
+
 @pytest.mark.parametrize(("override", "said"), [
     ("formulation.cameras=static+wrist", "observation.cameras"),
     ("formulation.state=head", "observation.state"),

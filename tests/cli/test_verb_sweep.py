@@ -100,6 +100,16 @@ def test_a_dry_run_writes_and_starts_nothing(vlactl, recipe, home, launcher):
     assert "13 to run" in answer.out
 
 
+def test_a_sweep_that_lacks_something_refuses_at_its_start_and_says_what(vlactl, home, launcher):
+    """CALVIN's dataset and simulator: nobody should find out after a week of training."""
+    answer = vlactl("sweep", Path(__file__).parents[2] / "recipes/paper/sota.yaml", "--yes")
+    assert answer.code == ExitCode.USAGE
+    assert "4 of 6 stages cannot run on this machine" in answer.err
+    assert "CALVIN_DATASETS" in answer.err
+    assert launcher.started == []
+    assert not (home / "sweeps").exists()
+
+
 @pytest.mark.parametrize(
     ("fails", "code"),
     [

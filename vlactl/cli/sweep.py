@@ -8,10 +8,11 @@ import typer
 
 from vlactl.cli import options
 from vlactl.cli.screen import emit, may_ask, remark, say
-from vlactl.errors import ExitCode
+from vlactl.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from vlactl.cli.loading import Loaded
+    from vlactl.plan import Description
 
 ASK_ABOVE_S = 3600.0
 """A sweep expected to take longer asks first, where there is somebody to answer."""
@@ -94,6 +95,7 @@ def start(loaded: Loaded, *, dry_run: bool, yes: bool, background: list[str] | N
         return ExitCode.OK
     if not drive.needed(loaded):
         return nothing_to_do(loaded, as_json=as_json)
+    refuse_missing(description)
     if as_json:
         emit({"type": "plan", **summary(description)})
     else:
@@ -105,6 +107,17 @@ def start(loaded: Loaded, *, dry_run: bool, yes: bool, background: list[str] | N
     if background is not None:
         return drive.detach(loaded.folder, background)
     return drive.drive(loaded, description, as_json=as_json)
+
+
+def refuse_missing(description: Description) -> None:
+    """Raise :class:`UsageError` before the first stage where a later one cannot run here."""
+    if lacks := description.missing:
+        waiting = len([item for item in description.to_run if item.stage.missing])
+        raise UsageError(
+            f"{waiting} of {len(description.to_run)} stages cannot run on this machine; it lacks:\n  "
+            + "\n  ".join(lacks),
+            remedy="mend that, leave those cells out with --only or --skip, or look at the plan only (vlactl plan)",
+        )
 
 
 def nothing_to_do(loaded: Loaded, *, as_json: bool) -> ExitCode:

@@ -182,8 +182,8 @@ class Oxe(SourceSpec):
         return rlds_spaces(known.robot, known.rate_hz, self.image_px)
 
     def missing(self) -> tuple[str, ...]:
-        return (f"A reader of RLDS, for {self.dataset} {self.version}: this version of vlactl has none. Convert the "
-                "dataset to LeRobot and from there with 'vlactl data convert --to vlactl', and take kind: recorded.",)
+        return ("A reader of RLDS: this version of vlactl has none. Convert the dataset to LeRobot and from there with "
+                "'vlactl data convert --to vlactl', and take kind: recorded.",)
 
     def record(self, out: Path, progress: Progress) -> dict[str, Any]:
         raise UsageError(f"{self.dataset} is in RLDS, which this version of vlactl cannot read", where="sources",

@@ -20,6 +20,13 @@ MOST_CHANGES = 8
 CANDIDATES = 200
 """Stored stages of a kind that a new one is compared with, newest first."""
 KINDS = ("data", "pretrain", "finetune", "evaluate")
+BASES = {
+    "past": "past runs on this machine",
+    "hint": "the recipe's hint",
+    "size": "the number of parameters",
+    "unknown": "unknown",
+}
+"""Where an estimate comes from, in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +59,11 @@ class Description:
         return {item.stage.digest: item.estimate.seconds for item in self.to_run if item.estimate.seconds is not None}
 
     @property
+    def missing(self) -> dict[str, int]:
+        """What this machine lacks, each with what to do -> how many of the stages that will run wait for it."""
+        return dict(Counter(text for item in self.to_run for text in item.stage.missing))
+
+    @property
     def saved_by_sharing(self) -> int:
         return self.plan.stages_without_sharing - len(self.plan.stages)
 
@@ -75,6 +87,11 @@ class Description:
             sum(self.expected_s.get(item.stage.digest, 0.0) * item.stage.resources.gpus for item in self.to_run) / 3600
         )
 
+    @cached_property
+    def gpu_bases(self) -> dict[str, int]:
+        """Where the estimates of the stages come from that will occupy a GPU: basis -> stages."""
+        return dict(Counter(item.estimate.basis for item in self.to_run if item.stage.resources.gpus))
+
     @property
     def disk_bytes(self) -> int | None:
         """Expected size of the new artifacts; None while the store has none that are alike."""
@@ -94,8 +111,10 @@ class Description:
                 "stage_s": self.stage_seconds,
                 "wall_s": self.wall_seconds,
                 "gpu_hours": self.gpu_hours,
+                "gpu_hours_from": self.gpu_bases,
                 "disk_bytes": self.disk_bytes,
             },
+            "missing": self.missing,
         }
 
     def lines(self, *, reasons: int = 40) -> list[str]:
@@ -108,6 +127,7 @@ class Description:
             *_totals(self),
             *_reasons(self, reasons),
             *_excluded(self.plan),
+            *_missing(self),
         ]
 
 
@@ -226,11 +246,14 @@ def _table(stages: Sequence[Explained]) -> list[str]:
 
 def _basis(run: Sequence[Explained]) -> str:
     """Where the expectation of some stages comes from."""
-    kinds = Counter(item.estimate.basis for item in run)
-    words = {"past": "past runs on this machine", "hint": "the recipe's hint", "unknown": "unknown"}
+    return bases_text(Counter(item.estimate.basis for item in run))
+
+
+def bases_text(kinds: Mapping[str, int]) -> str:
+    """``the recipe's hint``; with counts where there are several."""
     if len(kinds) == 1:
-        return words[next(iter(kinds))]
-    return ", ".join(f"{words[basis]} ({count})" for basis, count in kinds.items())
+        return BASES[next(iter(kinds))]
+    return ", ".join(f"{BASES[basis]} ({count})" for basis, count in kinds.items())
 
 
 def _totals(description: Description) -> list[str]:
@@ -251,20 +274,34 @@ def _totals(description: Description) -> list[str]:
             f"({duration(description.stage_seconds)} of stages){more}"
         )
     disk = "unknown until such artifacts exist" if description.disk_bytes is None else size(description.disk_bytes)
-    lines.append(f"GPU-hours: {description.gpu_hours:.1f}   disk: {disk}")
+    origin = f" (by {bases_text(description.gpu_bases)})" if description.gpu_bases else ""
+    lines.append(f"GPU-hours: {description.gpu_hours:.1f}{origin}   disk: {disk}")
+    lines += _occupied(run)
     lines.append("order: the first seed of every cell, then the next")
     return lines
 
 
+def _occupied(run: Sequence[Explained]) -> list[str]:
+    """What the largest stage of each kind takes at once, where it takes a GPU or several ranks."""
+    lines = []
+    for kind in KINDS:
+        most = max((item.stage.resources for item in run if item.stage.kind == kind), default=None,
+                   key=lambda resources: (resources.gpus, resources.ranks))
+        if most is not None and (most.gpus or most.ranks > 1):
+            parts = (_count(most.nodes, "node"), _count(most.ranks, "rank"), f"{most.cpus:g} cores", f"{most.gpus:g} GPU")
+            lines.append(f"needs at once: {kind} {', '.join(parts)}")
+    return lines
+
+
 def _reasons(description: Description, limit: int) -> list[str]:
-    """Stages of a kind that run because of the same change share a line."""
+    """Stages of a kind that run because of the same change share a line; a ``limit`` of 0 says nothing."""
     groups: dict[tuple[str, str], list[Explained]] = {}
     for item in description.to_run:
         change = item.reason.partition(" against ")[0]
         if change.startswith("input ") and change.endswith("will run"):
             change = "its input will run"
         groups.setdefault((item.stage.kind, change), []).append(item)
-    if not groups:
+    if not groups or not limit:
         return []
     lines = ["", "why:"]
     for (kind, change), items in sorted(groups.items(), key=lambda group: KINDS.index(group[0][0]))[:limit]:
@@ -287,6 +324,13 @@ def _excluded(plan: Plan) -> list[str]:
         names = ", ".join(cells[:3]) + (f" and {len(cells) - 3} more" if len(cells) > 3 else "")
         lines.append(f"  {names}: {because} ({where})")
     return lines
+
+
+def _missing(description: Description) -> list[str]:
+    if not description.missing:
+        return []
+    lines = ["", "this machine lacks:"]
+    return lines + [f"  {text} ({_count(count, 'stage')})" for text, count in description.missing.items()]
 
 
 def duration(seconds: float) -> str:

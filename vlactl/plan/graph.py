@@ -46,6 +46,8 @@ class Stage:
     resources: Resources
     execution: Mapping[str, Any]
     """Settings that change speed, never results: section -> its execution fields, and ``rollouts_in_parallel``."""
+    missing: tuple[str, ...] = ()
+    """What the planning machine lacks to run it, each with what to do; never part of the identity."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -209,6 +209,7 @@ class _Planner:
                 label=label,
                 resources=resources(kind, self.recipe.execution, execution),
                 execution=execution,
+                missing=tuple(text for spec in specs.values() for text in spec.missing()),
             )
         return key
 
