@@ -104,6 +104,7 @@ def test_rows_are_written_as_laid_out() -> None:
     assert prompt.real_BN.tolist() == [[True] * 15, [False] * 2 + [True] * 13]
     assert prompt.columns_BS.tolist() == [[7, 14], [8, 14]]
     assert prompt.slot_BN.nonzero().tolist() == [[0, 7], [0, 14], [1, 8], [1, 14]]
+    assert prompt.image_BN.nonzero().tolist() == [[0, 2], [0, 3], [0, 9], [0, 10], [1, 4], [1, 5], [1, 10], [1, 11]]
     assert prompt.frame_BN[1].tolist() == [-1, -1, -1, *[0] * 6, *[1] * 6]
     assert prompt.visible()[1, [2, 3, 8, 9, 14]].tolist() == [
         [False, False],

@@ -249,9 +249,13 @@ class Dinov2SiglipQwen2(CompositeFamily):
 
 
 class MoondreamFamily(CompositeFamily):
-    """SigLIP and Phi."""
+    """SigLIP and Phi, whose language head has a bias."""
 
     seeing, speaking = ("siglip_vision_model",), "phi"
+
+    def head_of(self, config: Any) -> nn.Module:
+        text = config.get_text_config()
+        return nn.Linear(text.hidden_size, text.vocab_size)
 
 
 class UFormFamily(CompositeFamily):

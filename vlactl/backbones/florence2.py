@@ -17,6 +17,7 @@ from transformers import Florence2Config, Florence2Model, PretrainedConfig
 from vlactl.backbones.families import TINY_VOCABULARY, TINY_WIDTH, Family, whole
 from vlactl.backbones.pixels import IMAGENET_MEAN, IMAGENET_STD
 from vlactl.backbones.prompt import BOS, IMAGE, PAD, Marks, Prompt, States
+from vlactl.errors import UsageError
 
 STRIDE_PX = 32
 """DaViT's four stages shrink a picture by 4, 2, 2 and 2."""
@@ -26,6 +27,7 @@ class Florence2Family(Family):
     """2 x 2 patches and their mean for each view when tiny; 24 x 24 and their mean at 768 px when real."""
 
     model_type = "florence2"
+    any_px = True
     hub_mean, hub_std = IMAGENET_MEAN, IMAGENET_STD
     hub_marks = Marks(image="<image>", before_text="<s>", after_text="</s>", end="</s>")
     slots_apart = True
@@ -135,6 +137,14 @@ class Florence2Family(Family):
 
     def parted(self, whole: nn.Module) -> tuple[nn.Module, nn.Module | None]:
         model, head = super().parted(whole)
+        assert isinstance(model, Florence2Model)
+        language = model.language_model
+        if any(part.embed_tokens.weight is not language.shared.weight for part in (language.encoder, language.decoder)):
+            raise UsageError(
+                "these weights hold different word embeddings for encoder and decoder",
+                expected="one table for both, as in every published Florence-2",
+                remedy="take the weights of the family's own repository",
+            )
         return _one_table(model), head
 
 

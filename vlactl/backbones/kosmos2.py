@@ -55,7 +55,7 @@ class Kosmos2Family(Family):
     def inputs(self, prompt: Prompt, config: Any) -> dict[str, Any]:
         first = config.text_config.pad_token_id + 1
         rows = {
-            "image_embeds_position_mask": (prompt.ids_BN == prompt.layout.image).long(),
+            "image_embeds_position_mask": prompt.image_BN.long(),
             "position_ids": prompt.real_BN.cumsum(1) * prompt.real_BN + first - 1,
         }
         if prompt.pixels_BVCYX is None:

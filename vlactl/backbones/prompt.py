@@ -90,6 +90,8 @@ class Prompt:
     """True where a token counts, False at padding."""
     slot_BN: Tensor
     """True at slots; nowhere when slots are in a row of their own."""
+    image_BN: Tensor
+    """True at the tokens that stand for pictures.  By place: in some vocabularies their id has other uses."""
     frame_BN: Tensor
     """Which frame of the history (from 0) a token belongs to; -1 at padding and ``bos``."""
     columns_BS: Tensor
@@ -185,14 +187,22 @@ def arrange(
     views = layout.views(cameras)
     within = 0 if apart else slots
     longest = max(len(text) for text in tokens.texts)
-    rows, real, frames, columns = [], [], [], []
+    pictured = [*[False] * len(layout.before_view), *[True] * layout.image_tokens, *[False] * len(layout.after_view)]
+    rows, real, frames, shown, columns = [], [], [], [], []
     for text in tokens.texts:
         block = [*views, *layout.before_text, *text, *layout.after_text, *[layout.slot] * within]
         row, counts = list(layout.bos) + block * history, [True] * (len(layout.bos) + history * len(block))
         frame = [-1] * len(layout.bos) + [h for h in range(history) for _ in block]
+        words = [False] * (len(block) - len(views))
+        image = [False] * len(layout.bos) + [*pictured * cameras, *words] * history
         padding = history * (longest - len(text))
         first = 0 if pad_right else padding
-        for line, entries, filler in ((rows, row, layout.pad), (real, counts, False), (frames, frame, -1)):
+        for line, entries, filler in (
+            (rows, row, layout.pad),
+            (real, counts, False),
+            (frames, frame, -1),
+            (shown, image, False),
+        ):
             line.append([filler] * first + entries + [filler] * (padding - first))
         last = first + len(layout.bos)
         columns.append([last + (h + 1) * len(block) - slots + s for h in range(history) for s in range(slots)])
@@ -208,6 +218,7 @@ def arrange(
         ids_BN=ids_BN if apart else ids_BN.scatter(1, columns_BS, slot_ids_BS),
         real_BN=torch.tensor(real, device=device),
         slot_BN=slot_BN if apart else slot_BN.scatter(1, columns_BS, True),
+        image_BN=torch.tensor(shown, device=device),
         frame_BN=torch.tensor(frames, device=device),
         columns_BS=columns_BS,
         slot_ids_BS=slot_ids_BS,
