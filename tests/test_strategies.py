@@ -293,6 +293,11 @@ def test_frames_are_windows_and_pictures_with_words(windows: int, history: int, 
     assert found == (ranks * windows, ranks * pairs)
 
 
+def test_every_rank_has_as_many_pictures() -> None:
+    with pytest.raises(UsageError, match="on 2 ranks"):
+        split_frames(1 / 3, 3, history=1, ranks=2)
+
+
 @pytest.mark.parametrize(("share", "ranks"), [(0.3, 1), (0.2, 2), (0.99, 1)])
 def test_a_share_that_does_not_divide_is_refused_with_those_that_do(share: float, ranks: int) -> None:
     with pytest.raises(UsageError, match=r"does not divide 128 frames") as caught:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.windows.small import record, stream
+from tests.windows.small import frames_of, record, stream
 from vlactl.errors import IncompatibleSpaces, UsageError
 from vlactl.formats.recorded import RecordedEpisodes
 from vlactl.windows import Batch, PairBatch, PairStream, subset
@@ -66,6 +66,15 @@ def test_a_part_of_a_source_has_the_words_about_it(other: RecordedEpisodes) -> N
     assert len(batch) == len(part.pairs()) > 0
     for row, answer in enumerate(batch.answers):
         np.testing.assert_array_equal(batch.images_BKYXC[row, 0], other.images_NKYXC[int(answer.split()[1]), 0])
+
+
+def test_words_are_not_drawn_in_the_order_of_the_windows(tmp_path: Path) -> None:
+    """Not even from the same recording with the same seed: a picture would come with its action each time."""
+    both = record(tmp_path / "both", (30,), words=30)
+    batch = stream((both, 1.0), batch_windows=30, pairs=PairStream([(both, 1.0)], batch_windows=30, seed=5)).at(0)
+    assert batch.pairs is not None
+    same = [f"frame {frame}" == answer for frame, answer in zip(frames_of(batch), batch.pairs.answers, strict=True)]
+    assert sum(same) < 10
 
 
 def with_words(source: RecordedEpisodes, other: RecordedEpisodes, pairs: int, **place: int) -> Batch:

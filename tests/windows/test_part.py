@@ -74,8 +74,11 @@ def test_a_part_reads_like_a_source_that_has_nothing_else(demonstrated: Recorded
 
 
 def test_a_part_of_a_part_knows_the_frames_of_the_whole(demonstrated: RecordedEpisodes) -> None:
-    inner = subset(subset(demonstrated, portion=0.7), per_task=1)
+    outer = subset(demonstrated, portion=0.7, seed=2)
+    inner = subset(outer, per_task=1)
+    assert isinstance(outer, Part)
     assert isinstance(inner, Part)
+    assert outer.frames_N[0] > 0, "so that its own numbers are other ones"
     np.testing.assert_array_equal(inner.states_NS[:, 0], inner.frames_N)
     np.testing.assert_array_equal(inner.images_NKYXC[np.arange(len(inner.frames_N))],
                                   demonstrated.images_NKYXC[inner.frames_N])
