@@ -14,6 +14,7 @@ from vlactl.backbones import BACKBONES, SmolVLM
 from vlactl.errors import UsageError
 from vlactl.formulations import FORMULATIONS
 from vlactl.formulations.formulation import Frames
+from vlactl.formulations.reading import layer_count
 from vlactl.policy import Actor, Policy
 from vlactl.windows import Batch
 
@@ -218,6 +219,16 @@ def test_every_pair_trains_and_acts_or_says_why_not(backbone: str, kind: str) ->
     (chunk,) = actor.act([asked(0, 0)])
     assert chunk.shape == (small.execute, 7)
     assert (abs(chunk) <= 1).all()
+
+
+@pytest.mark.parametrize("backbone", list(BACKBONES))
+def test_layers_are_counted_without_running_the_backbone(backbone: str) -> None:
+    tiny = backbone_of(backbone)
+    with torch.no_grad():
+        tokens = tiny.embed(pictures(1, 1, 1), TEXTS[:1])
+        layers = tiny(tokens, torch.zeros(1, 1, 1, tiny.width), layers=True).layers
+    assert layers is not None
+    assert layer_count(tiny) == len(layers)
 
 
 def test_the_loss_of_one_batch_falls(variant: str) -> None:

@@ -139,13 +139,7 @@ def head_of(spec: ReadsSlot, width: int, action_size: int) -> ContinuousHead | B
     return BinHead(spec, width, spec.head_width, action_size)
 
 
-@torch.no_grad()
 def layer_count(backbone: Backbone) -> int:
-    """How many layers' hidden states the backbone answers with: one look at a grey picture tells."""
-    device = next(backbone.parameters()).device
-    side = backbone.look.image_px
-    picture = torch.full((1, 1, 1, side, side, 3), 127, dtype=torch.uint8, device=device)
-    slot = torch.zeros(1, 1, 1, backbone.width, device=device)
-    layers = backbone(backbone.embed(picture, [""]), slot, layers=True).layers
-    assert layers is not None
-    return len(layers)
+    """How many layers' hidden states the backbone answers with: the layers that its slots pass through."""
+    text = backbone.config.get_text_config(decoder=True)
+    return getattr(text, "decoder_layers", None) or text.num_hidden_layers
