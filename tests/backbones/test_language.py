@@ -61,7 +61,7 @@ def test_a_row_costs_the_same_alone(backbone: Backbone) -> None:
     torch.testing.assert_close(numbers["vl/loss"], together.mean())
     assert 0 <= numbers["vl/accuracy"] <= 1
     chance = torch.tensor(float(backbone.embedding.num_embeddings)).log()
-    assert together.max() < 2 * chance, "an untaught model is surprised, not absurdly sure"
+    assert together.max() < 3 * chance, "an untaught model is surprised, not absurdly sure"
 
 
 def test_pictures_questions_and_earlier_words_count_and_later_words_do_not(backbone: Backbone) -> None:
