@@ -112,3 +112,89 @@ def test_schema_is_one_json_document(vlactl):
 )
 def test_types_are_spelled_as_an_author_writes_them(annotation, text):
     assert fields.type_text(annotation) == text
+
+
+# ---- several recipes, and what is lacking ----
+
+LACKING = """
+evaluation: {kind: calvin}
+sources:
+  in-domain:
+    calvin: {kind: calvin}
+execution: {gpus_per_stage: 8, ranks: 8, gpus_per_evaluation: 1, hint_s: {finetune: 3600, evaluate: 1800, data: 60}}
+"""
+
+
+@pytest.fixture
+def far(recipe, monkeypatch):
+    """A recipe that plans here and cannot run: no dataset, no simulator, no GPU."""
+    monkeypatch.delenv("CALVIN_DATASETS", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    head = recipe.read_text().partition("evaluation:")[0]
+    head = head.replace("strategy: [in-domain, post-train]", "").replace("name: small", "name: far")
+    path = recipe.parent / "far.yaml"
+    path.write_text(head + "strategy: in-domain\n" + LACKING)
+    return path
+
+
+def test_a_plan_says_what_this_machine_lacks_each_once(vlactl, far):
+    answer = vlactl("plan", far)
+    assert answer.code == 0
+    lacking = answer.out[answer.out.index("this machine lacks:") :].splitlines()[1:]
+    assert ["CALVIN's dataset" in line for line in lacking] == [True, False, False]
+    assert "CALVIN's simulator" in lacking[1]
+    assert lacking[1].endswith("(2 stages)")
+    assert lacking[2].lstrip().startswith("8 GPUs for one stage, 0 are here: name a cluster")
+    assert "GPU-hours: 17.0 (by the recipe's hint)" in answer.out
+    summary = vlactl("plan", far, "--json").lines[0]
+    assert list(summary["missing"].values()) == [1, 2, 4]
+    assert summary["expected"]["gpu_hours_from"] == {"hint": 4}
+
+
+def test_gpus_of_a_named_cluster_are_not_looked_for_here(vlactl, far):
+    named = vlactl("plan", far, "--set", "execution.launcher=ray", "--set", "execution.address=head:6379")
+    assert "GPUs for one stage" not in named.out
+    assert "CALVIN's simulator" in named.out
+
+
+def test_several_recipes_are_all_shown_and_summed(vlactl, recipe, far):
+    answer = vlactl("plan", recipe, far)
+    assert answer.code == 0
+    assert answer.out.index(f"# {recipe}") < answer.out.index("small: 4 trials") < answer.out.index(f"# {far}")
+    assert "why:" not in answer.out, "reasons only where they are asked for"
+    table = answer.out[answer.out.index("RECIPE") :].splitlines()
+    heads = ["RECIPE", "CELLS", "EXCLUDED", "TRIALS", "STAGES", "TO RUN", "GPU-HOURS", "BY", "LACKS"]
+    assert table[0].split() == " ".join(heads).split()
+    assert table[1].split()[1:7] == ["4", "0", "4", "13", "13", "0.0"]
+    assert table[1].endswith("nothing")
+    assert table[2].split()[1:7] == ["2", "0", "2", "5", "5", "17.0"]
+    assert table[2].endswith("3 of what it needs")
+    assert table[3].split() == ["2", "recipes", "6", "0", "6", "18", "18", "17.0"]
+    assert "why:" in vlactl("plan", recipe, far, "--reasons", "5").out
+
+
+def test_a_recipe_with_mistakes_hides_no_other(vlactl, recipe, far):
+    broken = recipe.parent / "broken.yaml"
+    broken.write_text(recipe.read_text().replace("smolvlm", "smolvml").replace("chains: 4", "chain: 4"))
+    answer = vlactl("plan", broken, recipe, far)
+    assert answer.code == ExitCode.USAGE
+    assert answer.err.count(f"{broken}:") == 2
+    assert "small: 4 trials" in answer.out
+    assert "far: 2 trials" in answer.out
+    row = next(line for line in answer.out.splitlines() if line.startswith(str(broken)))
+    assert row.endswith("has mistakes, see above")
+    lines = vlactl("plan", broken, recipe, far, "--json").lines
+    kinds = [line["type"] for line in lines]
+    assert (kinds[0], lines[0]["recipe"], len(lines[0]["problems"])) == ("error", str(broken), 2)
+    assert [line["recipe"] for line in lines if line["type"] == "plan"] == ["small", "far"]
+    assert lines[-2] == {"type": "plans", "recipes": 3, "with_errors": 1, "gpu_hours": 17.0}
+    assert lines[-1] == {"type": "exit", "code": 2}
+
+
+def test_a_sweep_that_cannot_end_does_not_begin(vlactl, far, home, launcher):
+    answer = vlactl("sweep", far)
+    assert (answer.code, launcher.opens, home.exists()) == (ExitCode.USAGE, 0, False)
+    for text in ("CALVIN's dataset", "CALVIN's simulator", "8 GPUs for one stage"):
+        assert text in answer.err, "everything at once"
+    assert vlactl("sweep", far, "--dry-run").code == 0

@@ -100,8 +100,10 @@ def test_a_dry_run_writes_and_starts_nothing(vlactl, recipe, home, launcher):
     assert "13 to run" in answer.out
 
 
-def test_a_sweep_that_lacks_something_refuses_at_its_start_and_says_what(vlactl, home, launcher):
+def test_a_sweep_that_lacks_something_refuses_at_its_start_and_says_what(vlactl, home, launcher, monkeypatch):
     """CALVIN's dataset and simulator: nobody should find out after a week of training."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(32))))
+    monkeypatch.delenv("CALVIN_DATASETS", raising=False)
     answer = vlactl("sweep", Path(__file__).parents[2] / "recipes/paper/sota.yaml", "--yes")
     assert answer.code == ExitCode.USAGE
     assert "4 of 6 stages cannot run on this machine" in answer.err

@@ -15,7 +15,7 @@ from vlactl.cli import options
 from vlactl.cli.facts import Facts, brief, facts_of, heads
 from vlactl.cli.fields import fields
 from vlactl.cli.names import NAMES
-from vlactl.cli.screen import columns, emit, is_terminal, paint, say
+from vlactl.cli.screen import emit, is_terminal, paint, say, say_table
 from vlactl.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -86,22 +86,6 @@ def list_(
             emit({"type": "member" if kind else "kind", "name": name, "about": about, **told})
     else:
         say_table([(name, *between, about) for name, between, about in rows], ("NAME", *more, "WHAT IT IS"))
-
-
-def say_table(rows: Sequence[Sequence[str]], titles: Sequence[str]) -> None:
-    """A table that folds its texts on a terminal; off one, plain columns, with headings where there are several."""
-    if not is_terminal():
-        say(columns(rows, titles if len(titles) > 2 else ()))
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for index, title in enumerate(titles):
-        table.add_column(title, no_wrap=index == 0, overflow="fold", style="cyan" if index == 0 else "")
-    for row in rows:
-        table.add_row(*(Text(text) for text in row))
-    paint(table)
 
 
 def show(

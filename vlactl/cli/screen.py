@@ -44,6 +44,27 @@ def paint(drawing: Any) -> None:
     Console(highlight=False, emoji=False, markup=False, color_system=colours).print(drawing)
 
 
+def say_table(rows: Sequence[Sequence[str]], titles: Sequence[str], *, right: Iterable[int] = ()) -> None:
+    """A table that folds its texts on a terminal; off one, plain columns, with headings where there are several.
+
+    ``right`` names the columns of numbers.
+    """
+    numbers = set(right)
+    if not is_terminal():
+        say(columns(rows, titles if len(titles) > 2 else (), right=numbers))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for index, title in enumerate(titles):
+        table.add_column(title, no_wrap=index == 0 or index in numbers, overflow="fold",
+                         justify="right" if index in numbers else "left", style="cyan" if index == 0 else "")
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))
+    paint(table)
+
+
 def remark(text: str) -> None:
     """Something beside the answer, on standard error."""
     print(text, file=sys.stderr, flush=True)

@@ -111,11 +111,14 @@ def start(loaded: Loaded, *, dry_run: bool, yes: bool, background: list[str] | N
 
 def refuse_missing(description: Description) -> None:
     """Raise :class:`UsageError` before the first stage where a later one cannot run here."""
-    if lacks := description.missing:
-        waiting = len([item for item in description.to_run if item.stage.missing])
+    from vlactl.cli.plan import gpus_here, lacks
+
+    if absent := lacks(description):
+        here = gpus_here(description.plan.recipe.execution)
+        waiting = [each.stage for each in description.to_run if each.stage.missing or each.stage.resources.gpus > here]
         raise UsageError(
-            f"{waiting} of {len(description.to_run)} stages cannot run on this machine; it lacks:\n  "
-            + "\n  ".join(lacks),
+            f"{len(waiting)} of {len(description.to_run)} stages cannot run on this machine; it lacks:\n  "
+            + "\n  ".join(absent),
             remedy="mend that, leave those cells out with --only or --skip, or look at the plan only (vlactl plan)",
         )
 

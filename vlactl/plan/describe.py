@@ -117,8 +117,11 @@ class Description:
             "missing": self.missing,
         }
 
-    def lines(self, *, reasons: int = 40) -> list[str]:
-        """Plain text; ``reasons`` limits how many lines say why stages run."""
+    def lines(self, *, reasons: int = 40, missing: Mapping[str, int] | None = None) -> list[str]:
+        """Plain text; ``reasons`` limits how many lines say why stages run.
+
+        ``missing`` is said in place of :attr:`missing`, by somebody who knows more of the machine.
+        """
         return [
             *_heading(self.plan),
             "",
@@ -127,7 +130,7 @@ class Description:
             *_totals(self),
             *_reasons(self, reasons),
             *_excluded(self.plan),
-            *_missing(self),
+            *missing_lines(self.missing if missing is None else missing),
         ]
 
 
@@ -288,8 +291,8 @@ def _occupied(run: Sequence[Explained]) -> list[str]:
         most = max((item.stage.resources for item in run if item.stage.kind == kind), default=None,
                    key=lambda resources: (resources.gpus, resources.ranks))
         if most is not None and (most.gpus or most.ranks > 1):
-            parts = (_count(most.nodes, "node"), _count(most.ranks, "rank"), f"{most.cpus:g} cores", f"{most.gpus:g} GPU")
-            lines.append(f"needs at once: {kind} {', '.join(parts)}")
+            size = f"{_count(most.nodes, 'node')}, {_count(most.ranks, 'rank')}, {most.cpus:g} cores, {most.gpus:g} GPU"
+            lines.append(f"needs at once: {kind} {size}")
     return lines
 
 
@@ -326,11 +329,11 @@ def _excluded(plan: Plan) -> list[str]:
     return lines
 
 
-def _missing(description: Description) -> list[str]:
-    if not description.missing:
+def missing_lines(missing: Mapping[str, int]) -> list[str]:
+    """What a machine lacks, each with the number of stages that wait for it."""
+    if not missing:
         return []
-    lines = ["", "this machine lacks:"]
-    return lines + [f"  {text} ({_count(count, 'stage')})" for text, count in description.missing.items()]
+    return ["", "this machine lacks:", *(f"  {text} ({_count(count, 'stage')})" for text, count in missing.items())]
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,5 @@
-"""How long a stage will take: from what such stages took on this machine, else from the recipe's hint, else unknown."""
+"""How long a stage will take: from what such stages took on this machine, else from the recipe's hint, else from the
+number of parameters, else unknown."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from vlactl.plan.graph import Plan, Stage
+from vlactl.plan.sizes import frames, training_s
 
 Manifest = Mapping[str, Any]
 
@@ -29,7 +31,8 @@ class Estimate:
     """What one stage is expected to cost."""
 
     seconds: float | None
-    basis: Literal["past", "hint", "unknown"]
+    basis: Literal["past", "hint", "size", "unknown"]
+    """Where it comes from: past stages, the recipe's hint, the number of parameters."""
     samples: int = 0
     """Past stages that the estimate comes from."""
     bytes: int | None = None
@@ -63,6 +66,9 @@ class Forecast:
                 )
         if stage.kind in self._hints:
             return Estimate(seconds=self._hints[stage.kind], basis="hint", bytes=size)
+        if stage.kind in ("pretrain", "finetune"):
+            seconds = training_s(stage.identity, stage.execution, stage.resources.gpus)
+            return Estimate(seconds=seconds, basis="unknown" if seconds is None else "size", bytes=size)
         return Estimate(seconds=None, basis="unknown", bytes=size)
 
     def _learn(self, manifest: Manifest) -> None:
@@ -96,6 +102,9 @@ def slots(plan: Plan) -> int:
 
 def _likeness(kind: str, identity: Mapping[str, Any], policy: Mapping[str, Any] | None) -> list[tuple]:
     """Keys of alike stages, the most alike first.  Pretraining and finetuning are one kind of work."""
+    backbone = identity.get("backbone") or {}
+    if "features" in identity or ("words" in identity and "formulation" not in identity):
+        return [("features" if "features" in identity else "words", backbone.get("kind"), backbone.get("weights"))]
     if kind == "data":
         return [("data", (identity.get("source") or {}).get("kind"))]
     if kind == "evaluate":
@@ -106,7 +115,6 @@ def _likeness(kind: str, identity: Mapping[str, Any], policy: Mapping[str, Any] 
             else (identity.get("policy"),)
         )
         return [("evaluate", test, *who), *([("evaluate", test, who[0], "any")] if policy else [])]
-    backbone = identity.get("backbone") or {}
     model = ("learn", backbone.get("kind"), backbone.get("weights"))
     return [(*model, (identity.get("formulation") or {}).get("kind")), model]
 
@@ -114,7 +122,7 @@ def _likeness(kind: str, identity: Mapping[str, Any], policy: Mapping[str, Any] 
 def _work(identity: Mapping[str, Any]) -> float:
     """The amount that a stage's time is proportional to."""
     if "updates" in identity:
-        return identity["updates"] * (identity.get("training") or {}).get("global_batch", 1)
+        return identity["updates"] * frames(identity)
     if "protocol" in identity:
         return (identity["protocol"] or {}).get("chains", 1)
     return (identity.get("source") or {}).get("episodes", 1)
