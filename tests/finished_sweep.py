@@ -63,6 +63,7 @@ class Sweep:
             excluded=(),
             references=("expert", "random"),
             left_out=0,
+            document={},
         )
         self.plan = SimpleNamespace(
             recipe=self.recipe,

@@ -78,6 +78,7 @@ def assemble(
             axes if by is None else (by,),
             {row.cell: measured[row.cell].values_RN(metric, shared).mean(0) for row in scored},
             bounds_of(metric),
+            recipe.document.get("zip") or (),
         )
         if shared
         else (),

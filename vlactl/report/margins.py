@@ -19,15 +19,32 @@ from vlactl.report.letters import letters
 Cell = tuple[tuple[str, str], ...]
 
 
-def margins(axes: Sequence[str], scores: Mapping[Cell, np.ndarray], bounds: tuple[float, float]) -> tuple[Margin, ...]:
-    """One :class:`Margin` per axis that has two values or more; ``scores``: cell -> (N,) mean over seeds."""
-    return tuple(margin for axis in axes if (margin := margin_of(axis, scores, bounds)) is not None)
+def margins(
+    axes: Sequence[str],
+    scores: Mapping[Cell, np.ndarray],
+    bounds: tuple[float, float],
+    zipped: Sequence[Sequence[str]] = (),
+) -> tuple[Margin, ...]:
+    """One :class:`Margin` per axis that has two values or more; ``scores``: cell -> (N,) mean over seeds.
+
+    ``zipped``: groups of axes that change together; a group has one margin, its first axis'.
+    """
+    found, told = [], set()
+    for axis in axes:
+        group = next((frozenset(group) for group in zipped if axis in group), frozenset([axis]))
+        margin = None if group in told else margin_of(axis, scores, bounds, group)
+        told.add(group)
+        found += [margin] if margin is not None else []
+    return tuple(found)
 
 
-def margin_of(axis: str, scores: Mapping[Cell, np.ndarray], bounds: tuple[float, float]) -> Margin | None:
+def margin_of(
+    axis: str, scores: Mapping[Cell, np.ndarray], bounds: tuple[float, float], group: frozenset[str]
+) -> Margin | None:
+    """``group``: the axis and those zipped with it, which no combination of the others can hold fixed."""
     blocks: dict[Cell, dict[str, np.ndarray]] = {}
     for cell, values_N in scores.items():
-        rest = tuple(pair for pair in cell if pair[0] != axis)
+        rest = tuple(pair for pair in cell if pair[0] not in group)
         blocks.setdefault(rest, {})[dict(cell)[axis]] = values_N
     cells = {
         value: sum(value in block for block in blocks.values())

@@ -1,0 +1,33 @@
+"""Marginal effects where axes change together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vlactl.report.margins import margins
+
+ZIPPED = [["strategy", "training.updates"]]
+
+
+def scores(**solved: float) -> dict:
+    return {(("backbone", backbone), ("strategy", strategy), ("training.updates", strategy)):
+            np.full(20, solved[strategy] + (backbone == "llava")) + np.arange(20) % 2
+            for backbone in ("llava", "smolvlm") for strategy in ("alone", "before")}
+
+
+def test_zipped_axes_have_one_margin_over_the_combinations_of_the_others():
+    axes = ("backbone", "strategy", "training.updates")
+    backbone, strategy = margins(axes, scores(alone=1.0, before=2.0), (0.0, 5.0), ZIPPED)
+    assert (backbone.axis, strategy.axis, strategy.blocks) == ("backbone", "strategy", 2)
+    best, other = strategy.levels
+    assert (best.value, other.value, strategy.note) == ("before", "alone", "")
+    assert best.effect is not None
+    assert best.effect.difference == 0.5
+
+
+def test_axes_that_merely_differ_together_in_what_is_done_are_not_taken_for_zipped():
+    done = {cell: values for cell, values in scores(alone=1.0, before=2.0).items()
+            if dict(cell)["backbone"] == {"alone": "llava", "before": "smolvlm"}[dict(cell)["strategy"]]}
+    for margin in margins(("backbone", "strategy"), done, (0.0, 5.0), ZIPPED):
+        assert margin.blocks == 1
+        assert [level.effect for level in margin.levels] == [None, None]
