@@ -220,12 +220,12 @@ def load_backbone(spec: BackboneSpec, folder: Path) -> Backbone:
         raise UsageError(f"this is a backbone of the kind {document['kind']}", where=str(folder), expected=spec.kind)
     backbone = restore(spec, document["architecture"], json.loads((folder / VOCABULARY).read_text()))
     weights = load_file(folder / WEIGHTS)
-    require_fit(backbone.state_dict(), weights, where=str(folder / WEIGHTS), remedy="train this backbone again")
+    require_fit(backbone.state_dict(), weights, where=str(folder / WEIGHTS))
     backbone.load_state_dict(weights, strict=True)
     return backbone
 
 
-def require_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, where: str, remedy: str) -> None:
+def require_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, where: str) -> None:
     """Raise :class:`CheckpointMismatch` that names the first ten keys of each kind of difference."""
     shapes = [
         f"{key} {tuple(found[key].shape)} instead of {tuple(wanted[key].shape)}"
@@ -237,4 +237,5 @@ def require_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, wh
         "unexpected": sorted(found.keys() - wanted.keys()),
         "of another shape": shapes,
     }
+    remedy = "train it again, or load it with the vlactl that wrote it"
     CheckpointMismatch.check(kinds, where=where, remedy=remedy)

@@ -7,6 +7,6 @@ and needs neither the hub nor the recipe.
 
 from vlactl.policy.acting import Actor, Request
 from vlactl.policy.card import PolicyCard
-from vlactl.policy.model import Policy, require_fit
+from vlactl.policy.model import Policy
 
-__all__ = ["Actor", "Policy", "PolicyCard", "Request", "require_fit"]
+__all__ = ["Actor", "Policy", "PolicyCard", "Request"]

@@ -22,8 +22,8 @@ from transformers.initialization import no_init_weights
 from vlactl.actions import ActionCodec, FrequencyTokens, StateStatistics
 from vlactl.backbones import BackboneSpec
 from vlactl.backbones.adapter import Backbone
-from vlactl.backbones.loading import describe, restore
-from vlactl.errors import CheckpointMismatch, IncompatibleSpaces, UsageError
+from vlactl.backbones.loading import describe, require_fit, restore
+from vlactl.errors import IncompatibleSpaces, UsageError
 from vlactl.formulations import FormulationSpec, WrittenFrequencies
 from vlactl.formulations.formulation import Formulation, Parts, at_last
 from vlactl.policy.card import PolicyCard
@@ -217,22 +217,6 @@ def anchored(batch: Batch) -> Batch:
         actions_BHLA=present(batch.actions_BHLA),
         mask_BHL=present(batch.mask_BHL),
     )
-
-
-def require_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, where: str) -> None:
-    """Raise :class:`CheckpointMismatch` that names the first ten keys of each kind of difference."""
-    shapes = [
-        f"{key} {tuple(found[key].shape)} instead of {tuple(wanted[key].shape)}"
-        for key in sorted(wanted.keys() & found.keys())
-        if wanted[key].shape != found[key].shape
-    ]
-    kinds = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - wanted.keys()),
-        "of another shape": shapes,
-    }
-    remedy = "train this policy again, or load it with the vlactl that wrote it"
-    CheckpointMismatch.check(kinds, where=where, remedy=remedy)
 
 
 def _sizes(card: PolicyCard) -> dict[str, int]:
