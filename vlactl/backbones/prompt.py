@@ -152,9 +152,9 @@ class States:
     """What :meth:`Family.step` goes on from; only when asked for."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Hidden:
-    """What :meth:`Backbone.forward` answers."""
+    """What :meth:`Backbone.forward` answers.  Not slotted: ZeRO 3 asks what a module returns for its ``vars()``."""
 
     slots_BHSD: Tensor
     """Last hidden states at the slots."""
