@@ -1,35 +1,41 @@
-"""What DeepSpeed's engine costs over a plain torch loop, at the size that runs on a laptop.
+"""What DeepSpeed's engine costs over a plain torch loop, and what cached features of a frozen vision tower save.
 
-    OMP_NUM_THREADS=1 python tests/bench/bench_training.py [--updates 60] [--zero-stage 0]
+    OMP_NUM_THREADS=1 python tests/bench/bench_training.py [--size 20m] [--updates 60] [--zero-stages 0 1 2 3]
 
-Both loops train the same tiny SmolVLM policy on the same windows with the same augmentation and optimiser; they take
-turns in short pieces, because other work on the machine comes and goes.  Times are CPU time of the process.
+Both loops train the same policy on the same windows with the same augmentation and optimiser; they take turns update by
+update, because other work on the machine comes and goes.  Times are CPU time of the process.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from transformers import PretrainedConfig
 
-from vlactl.actions import ActionNormalizer, StateStatistics
+from vlactl.actions import ActionCodec, StateStatistics
 from vlactl.backbones import BACKBONES
+from vlactl.backbones.families import tiny_text, tiny_vision
+from vlactl.backbones.idefics import SmolVLMFamily
+from vlactl.backbones.prompt import IMAGE, PAD
 from vlactl.episodes import Episode
 from vlactl.formats.recorded import EpisodeWriter, RecordedEpisodes
 from vlactl.formulations import FORMULATIONS
 from vlactl.policy import Policy
 from vlactl.spaces import ActionSpace, ObservationSpace, Spaces
 from vlactl.training import TrainingSettings
-from vlactl.training.augment import augment
-from vlactl.training.engine import adamw
-from vlactl.training.loop import begin, join
+from vlactl.training.augment import augmented
+from vlactl.training.loop import Run, begin, join
+from vlactl.training.tuning import adamw, tuned
 from vlactl.windows import MixtureStream
 
 SPACES = Spaces(embodiment="panda", observation=ObservationSpace(
@@ -37,6 +43,28 @@ SPACES = Spaces(embodiment="panda", observation=ObservationSpace(
     action=ActionSpace(names=("x", "y", "z", "a", "b", "c", "gripper"), control="relative-eef-pose", frame="world",
                        position_scale_m=0.02, rotation_scale_rad=0.05, rate_hz=10.0))
 TEXTS = ("open the drawer", "push the handle to the left", "turn on the light")
+
+
+class LargerFamily(SmolVLMFamily):
+    """SmolVLM of 22 million parameters, half of the way from tiny to the smallest real one in depth."""
+
+    def tiny_config(self, image_px: int) -> PretrainedConfig:
+        return self.config_class(
+            image_token_id=IMAGE, pad_token_id=PAD, scale_factor=2, tie_word_embeddings=True,
+            text_config=tiny_text("llama", layers=8, hidden_size=384, intermediate_size=1024, num_attention_heads=6,
+                                  num_key_value_heads=6, head_dim=64),
+            vision_config=tiny_vision(image_px=image_px, hidden_size=384, intermediate_size=1024, num_hidden_layers=5,
+                                      num_attention_heads=6))
+
+
+class Larger(BACKBONES.get("smolvlm")):
+    """The backbone of ``--size 20m``."""
+
+    kind: ClassVar[str] = "smolvlm-20m"
+    family_at: ClassVar[str] = f"{__name__}:LargerFamily"
+
+
+SIZES = {"tiny": BACKBONES.get("smolvlm"), "20m": Larger}
 
 
 def record(path: Path) -> RecordedEpisodes:
@@ -50,13 +78,14 @@ def record(path: Path) -> RecordedEpisodes:
     return RecordedEpisodes(path)
 
 
-def make(source: RecordedEpisodes, formulation: str) -> tuple[Policy, MixtureStream]:
+def make(source: RecordedEpisodes, formulation: str, size: str,
+         features_NKPD: np.ndarray | None = None) -> tuple[Policy, MixtureStream]:
     spec = FORMULATIONS.get(formulation)()
-    normalizer = ActionNormalizer.fit(source.actions_NA)
-    policy = Policy.create(BACKBONES.get("smolvlm")(), spec, SPACES, normalizer, StateStatistics.fit(source.states_NS),
-                           TEXTS, 0)
-    return policy, MixtureStream([(source, normalizer, 1.0)], history=spec.history, horizon=spec.horizon,
-                                 execute=spec.execute, batch_windows=16 // spec.history, seed=0)
+    codec = ActionCodec.fit(spec, SPACES, [source])
+    policy = Policy.create(SIZES[size](), spec, SPACES, codec, StateStatistics.fit(source.states_NS), TEXTS, 0)
+    return policy, MixtureStream([(source, codec, 1.0)], history=spec.history, horizon=spec.horizon,
+                                 execute=spec.execute, batch_windows=16 // spec.history, seed=0,
+                                 features=None if features_NKPD is None else [features_NKPD])
 
 
 class Plain:
@@ -67,9 +96,7 @@ class Plain:
         self.optimizer = adamw(policy, settings)
 
     def one_update(self) -> float:
-        batch = self.stream.at(self.done)
-        batch.images_BHKYXC = augment(batch.images_BHKYXC, self.settings, seed=0, update=self.done, first=0,
-                                      windows=self.stream.batch_windows)
+        batch = augmented(self.stream.at(self.done), self.settings, seed=0, update=self.done, rank=0, world=1)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(self.done, self.settings.updates)
         loss, _ = self.policy.loss(batch)
@@ -81,42 +108,79 @@ class Plain:
         return loss.item()
 
 
+def ours(run: Run) -> Callable[[], float]:
+    """One update of our loop."""
+
+    def one_update() -> float:
+        loss, *_ = run.one_update(False)
+        run.done += 1
+        return loss
+
+    return one_update
+
+
+def in_turns(loops: dict[str, Callable[[], float]], updates: int) -> dict[str, float]:
+    """Median CPU seconds per update of loops that take turns; the first three updates do not count."""
+    times: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(updates):
+        for name, loop in loops.items():
+            began = time.process_time()
+            loop()
+            times[name].append(time.process_time() - began)
+    return {name: statistics.median(taken[3:]) for name, taken in times.items()}
+
+
+def compare(source: RecordedEpisodes, chosen: argparse.Namespace, stage: int, folder: Path) -> None:
+    """Our loop against the plain one."""
+    settings = TrainingSettings(zero_stage=stage, updates=chosen.updates)
+    plain = Plain(*make(source, chosen.formulation, chosen.size), settings)
+    policy, stream = make(source, chosen.formulation, chosen.size)
+    run = begin(policy, stream, settings, folder, join(), chosen.updates, threading.Event())
+    taken = in_turns({"plain": plain.one_update, "ours": ours(run)}, chosen.updates)
+    print(f"ZeRO {stage}: plain {1e3 * taken['plain']:8.2f} ms, ours {1e3 * taken['ours']:8.2f} ms per update, "
+          f"ratio {taken['ours'] / taken['plain']:.3f}", flush=True)
+    run.engine.destroy()
+
+
+def cached(source: RecordedEpisodes, chosen: argparse.Namespace, folder: Path) -> None:
+    """A frozen vision tower that looks at every window again, against features that were kept."""
+    settings = TrainingSettings(tuning="frozen-vision", brightness=0, updates=chosen.updates)
+    looking, stream = make(source, chosen.formulation, chosen.size)
+    with torch.no_grad():
+        images = torch.from_numpy(np.array(source.images_NKYXC))
+        features = torch.cat([looking.backbone.picture_features(part) for part in images.split(100)]).numpy()
+    path = folder / "features.npy"
+    np.save(path, features)
+    keeping, kept = make(source, chosen.formulation, chosen.size, np.load(path, mmap_mode="r"))
+    loops: dict[str, Callable[[], float]] = {}
+    with tuned(looking, settings, seed=0), tuned(keeping, settings, seed=0):
+        for name, policy, batches in (("looks", looking, stream), ("kept", keeping, kept)):
+            run = begin(policy, batches, settings, folder / name, join(), chosen.updates, threading.Event())
+            loops[name] = ours(run)
+        taken = in_turns(loops, chosen.updates)
+    print(f"frozen vision: {1 / taken['looks']:.2f} updates a CPU second; with cached features "
+          f"{1 / taken['kept']:.2f}, {taken['looks'] / taken['kept']:.2f} times as many "
+          f"({features[0].nbytes:,} bytes a frame, its pictures have {images[0].numel():,})", flush=True)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--updates", type=int, default=100)
-    arguments.add_argument("--zero-stage", type=int, default=0)
+    arguments.add_argument("--updates", type=int, default=60)
+    arguments.add_argument("--zero-stages", type=int, nargs="*", default=[0])
+    arguments.add_argument("--size", choices=list(SIZES), default="tiny")
     arguments.add_argument("--formulation", default="one-step-continuous")
+    arguments.add_argument("--no-features", action="store_true")
     chosen = arguments.parse_args()
-    settings = TrainingSettings(zero_stage=chosen.zero_stage, updates=chosen.updates)
-    with tempfile.TemporaryDirectory() as folder:
-        source = record(Path(folder) / "episodes")
-        gang = join()
-        plain = Plain(*make(source, chosen.formulation), settings)
-        policy, stream = make(source, chosen.formulation)
-        run = begin(policy, stream, settings, Path(folder), gang, chosen.updates, threading.Event())
-        print(f"{sum(p.numel() for p in policy.parameters()):,} parameters, {torch.get_num_threads()} thread(s)")
-        times: dict[str, list[float]] = {"plain": [], "engine": []}
-        losses: dict[str, float] = {}
-        for _ in range(chosen.updates):
-            for name in times:
-                began = time.process_time()
-                losses[name] = plain.one_update() if name == "plain" else run.one_update(False)[0]
-                times[name].append(time.process_time() - began)
-            run.done += 1
-        for name, taken in times.items():
-            print(f"{name:7} {1e3 * statistics.median(taken):7.2f} ms per update (median), loss {losses[name]:.6f}")
-        print(f"ratio   {statistics.median(times['engine']) / statistics.median(times['plain']):7.3f}")
-        images = stream.at(0).images_BHKYXC
-        print(f"windows {per_call_ms(lambda: stream.at(0)):7.3f} ms, augmentation "
-              f"{per_call_ms(lambda: augment(images, settings, seed=0, update=0, first=0, windows=16)):.3f} ms, "
-              f"checkpoint {per_call_ms(lambda: run.checkpoints.save(1, run.engine, policy, {}), 5):.1f} ms")
-
-
-def per_call_ms(call: Callable[[], object], times: int = 50) -> float:
-    began = time.perf_counter()
-    for _ in range(times):
-        call()
-    return 1e3 * (time.perf_counter() - began) / times
+    any_policy: Any
+    with tempfile.TemporaryDirectory() as name:
+        source = record(Path(name) / "episodes")
+        any_policy, _ = make(source, chosen.formulation, chosen.size)
+        print(f"{sum(p.numel() for p in any_policy.parameters()):,} parameters, {torch.get_num_threads()} thread(s), "
+              f"load {os.getloadavg()[0]:.1f}")
+        for stage in chosen.zero_stages:
+            compare(source, chosen, stage, Path(name) / f"zero-{stage}")
+        if not chosen.no_features:
+            cached(source, chosen, Path(name))
 
 
 if __name__ == "__main__":

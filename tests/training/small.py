@@ -16,10 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from vlactl.actions import ActionNormalizer
+from vlactl.actions import ActionCodec, ActionNormalizer, StateStatistics
+from vlactl.backbones import BACKBONES
 from vlactl.episodes import Episode
 from vlactl.formats.recorded import EpisodeWriter, RecordedEpisodes
+from vlactl.formulations import FORMULATIONS
 from vlactl.formulations.formulation import by_source
+from vlactl.policy import Policy
 from vlactl.spaces import ActionSpace, ObservationSpace, Spaces
 from vlactl.training import TrainingSettings
 from vlactl.windows import Batch, MixtureStream
@@ -130,8 +133,12 @@ def fingerprint(policy: nn.Module) -> str:
 
 def run(*, folder: str, name: str, updates: int = 12, dropout: float = 0.1, kill_after: int | None = None,
         kill_at_sync: int | None = None, terminate_after: int | None = None, stumble_at: int | None = None,
-        stumble_rank: int | None = None, first_scale: float | None = None, **settings: object) -> None:
-    """Train in ``folder/name`` and leave ``curve.jsonl`` (rank 0), ``weights.npz`` and ``result.json`` there."""
+        stumble_rank: int | None = None, first_scale: float | None = None, formulation: str | None = None,
+        **settings: object) -> None:
+    """Train in ``folder/name`` and leave ``curve.jsonl`` (rank 0), ``weights.npz`` and ``result.json`` there.
+
+    With a ``formulation`` it is a real policy on a tiny backbone, saved as ``policy``.
+    """
     from vlactl.training import checkpoint, loop, scaling
 
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -150,13 +157,15 @@ def run(*, folder: str, name: str, updates: int = 12, dropout: float = 0.1, kill
 
     if first_scale is not None:
         scaling.FIRST = first_scale
-    policy = SmallPolicy(dropout)
+    policy = SmallPolicy(dropout) if formulation is None else real(Path(folder), formulation)
+    stream = mixture(Path(folder), rank=rank, world=world)
     if stumble_at is not None and stumble_rank in (None, rank):
         stumble(policy, stumble_at)
     chosen = TrainingSettings.model_validate({"global_batch": 8, "log_every": 1, "learning_rate": 1e-2, **settings})
-    result = loop.train(policy, mixture(Path(folder), rank=rank, world=world), chosen, work, updates=updates,
-                        progress=lambda *_, **__: None, log=log)
+    result = loop.train(policy, stream, chosen, work, updates=updates, progress=lambda *_, **__: None, log=log)
     if rank == 0:
+        if formulation is not None:
+            policy.save(work / "policy")
         np.savez(work / "weights.npz", **{key: value.numpy() for key, value in policy.state_dict().items()})
         (work / "result.json").write_text(json.dumps({**result, "fingerprint": fingerprint(policy)}))
 
@@ -172,6 +181,14 @@ def die_at_sync(checkpoint: object, count: int) -> None:
         real(path)
 
     checkpoint.sync = sync
+
+
+def real(folder: Path, formulation: str) -> Policy:
+    """A policy of the menu's formulation on tiny SmolVLM, one frame, for the sources of :func:`mixture`."""
+    spec = FORMULATIONS.get(formulation)(horizon=HORIZON, execute=EXECUTE)
+    source = mixture(folder).sources[0]
+    return Policy.create(BACKBONES.get("smolvlm")(), spec, SPACES, ActionCodec.fit(spec, SPACES, [source]),
+                         StateStatistics.fit(source.states_NS), [f"do {number}" for number in range(4)], 0)
 
 
 def stumble(policy: SmallPolicy, at: int) -> None:
