@@ -236,3 +236,15 @@ def test_every_paper_recipe_stands_beside_its_table(path: Path, tmp_path: Path) 
     assert all(len(row.ours) == 1 for row in joined)
     pairs = [(row.ours[0][0], version) for row in joined for version in row.versions]
     assert len(pairs) == len(set(pairs))
+
+
+@pytest.mark.parametrize("width", [80, 110, 140])
+def test_a_narrow_terminal_gets_fewer_columns_and_loses_no_note(paper: Sweep, width: int) -> None:
+    report = built(paper, "formulations")
+    text = render(report, "table", width=width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    flowing = " ".join(text.split())
+    for row in report.published[0].rows:
+        assert row.note in flowing
+        assert f"{row.scores['avg_len']:.2f}" in text
+    assert ("SR@3" in text.split("Formulation ablation")[1]) == (width > 130)

@@ -28,7 +28,7 @@ this file.  To add one: ``chains.write(suite)`` writes the file and returns the 
 class Tabletop(BenchmarkSpec):
     """Chains of five tasks in the embedded tabletop world, under CALVIN's rollout rule.
 
-    It is a benchmark with CALVIN's protocol, not CALVIN: its numbers never stand beside published ones.
+    It is a benchmark with CALVIN's protocol, not CALVIN: its numbers are never compared with CALVIN's.
 
     Shifts show a policy what no demonstration showed: ``distractors``, ``background``, ``light``, ``camera``,
     ``target`` (blocks of unseen colours) and ``description`` (paraphrased instructions), joined by ``+``.  Chains and

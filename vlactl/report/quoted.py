@@ -146,6 +146,12 @@ def lines(quoted: Quoted, metric: str) -> list[list[str]]:
     ]
 
 
+def name_of(row: QuotedRow) -> str:
+    """``KosMos (kosmos-2 / one-step-continuous, v3)``: a row in one line of text."""
+    where = [" / ".join(value for _, value in row.cell), "/".join(row.versions)]
+    return f"{row.method} ({', '.join(part for part in where if part)})"
+
+
 def joined(quoted: Quoted) -> bool:
     return any(row.ours for row in quoted.rows)
 

@@ -34,7 +34,7 @@ def renderable(report: Report, width: int = UNBOUNDED) -> RenderableType:
     parts.append(Text(report.answer, style="bold"))
     parts += [Text(note, style="dim") for note in report.notes]
     for block in report.published:
-        parts += [Text(""), quoted_table(block, report)]
+        parts += [Text(""), *quoted_table(block, report, width)]
         parts += [Text(note, style="dim") for note in quoted.remarks_here(block)]
     return Group(*parts)
 
@@ -97,8 +97,16 @@ def margin_table(margin: Margin, report: Report) -> Table:
     return table
 
 
-def quoted_table(block: Quoted, report: Report) -> Table:
-    """A published table; where it is too wide, methods and notes fold."""
+def quoted_table(block: Quoted, report: Report, width: int) -> list[RenderableType]:
+    """A published table; where it is too wide, with the notes as lines below it, then without SR@2..4 and trust."""
+    heads, lines = quoted.heads(block, report.metric), quoted.lines(block, report.metric)
+    shown = list(range(len(heads)))
+    below: list[int] = []
+    for dropped in (("",), ("SR@2", "SR@3", "SR@4"), ("trust",)):
+        if sum(max(len(heads[k][0]), *(len(line[k]) for line in lines)) + GAP for k in shown) <= width + GAP:
+            break
+        below += [k for k in shown if heads[k][0] in dropped and not heads[k][1]]
+        shown = [k for k in shown if heads[k][0] not in dropped]
     table = Table(
         box=None,
         pad_edge=False,
@@ -108,11 +116,13 @@ def quoted_table(block: Quoted, report: Report) -> Table:
         title_justify="left",
         title_style="",
     )
-    for head, right in quoted.heads(block, report.metric):
+    for head, right in (heads[k] for k in shown):
         table.add_column(Text(head), justify="right" if right else "left", overflow="fold", no_wrap=right)
-    for line in quoted.lines(block, report.metric):
-        table.add_row(*(Text(text) for text in line), style="magenta")
-    return table
+    for line in lines:
+        table.add_row(*(Text(line[k]) for k in shown), style="magenta")
+    rows = zip(block.rows, lines, strict=True)
+    said = [(quoted.name_of(row), "; ".join(line[k] for k in sorted(below) if line[k])) for row, line in rows]
+    return [table, *(Text(f"{name}: {text}") for name, text in said if text)]
 
 
 def render_table(report: Report, *, colour: bool, width: int | None) -> str:
