@@ -24,7 +24,8 @@ def row_of(report: Report, *values: str) -> Row:
 def planned(sweep: Sweep) -> dict:
     """The journal's event that names every stage."""
     stages = [(digest, kind, kind) for trial in sweep.plan.trials.values()
-              for kind, digest in (("data", trial.data[0]), ("pretrain", trial.pretrain[0]), ("finetune", trial.finetune),
+              for kind, digest in (("data", trial.data[0]), ("pretrain", trial.pretrain[0]),
+                                   ("finetune", trial.finetune),
                                    ("evaluate", trial.evaluate))]
     return {"event": "planned", "plan": "p", "stages": list(dict.fromkeys(stages))}
 
