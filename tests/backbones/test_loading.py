@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PaliGemmaConfig
 
 from tests.toy_folders import SENTENCE, written, written_parts
 from tests.toy_policies import TEXTS, backbone_of, pictures
 from vlactl.backbones import BACKBONES, PaliGemma, Repository, fingerprint
-from vlactl.backbones.adapter import Backbone, Look
-from vlactl.backbones.families import HALF, TINY_VOCABULARY
+from vlactl.backbones.adapter import Backbone
+from vlactl.backbones.families import TINY_VOCABULARY
 from vlactl.backbones.loading import describe, load_backbone, restore, save_backbone
-from vlactl.backbones.prompt import PAD, SLOT, Layout
-from vlactl.backbones.text import WordTokenizer
 from vlactl.errors import CheckpointMismatch, FailureClass, StageFailed, UsageError
 
 KINDS = [kind for kind in BACKBONES if not BACKBONES.get(kind).hub_parts]
@@ -343,31 +340,3 @@ def test_a_size_that_patches_do_not_divide_is_an_error_or_is_seen_in_part(kind: 
         shown = backbone.embed(pictures(1, 1, 2), [""])
         assert backbone(shown, torch.randn(1, 1, 1, 128)).slots_BHSD.isfinite().all()
     assert "cut into patches" in said
-
-
-def test_a_real_size_is_described_without_memory() -> None:
-    """PaliGemma 3B on the meta device: every parameter has a subtree, and the vocabulary has room for actions."""
-    spec = PaliGemma()
-    family = spec.family()
-    text = {"model_type": "gemma", "hidden_size": 2048, "intermediate_size": 16384, "num_hidden_layers": 18}
-    text |= {"num_attention_heads": 8, "num_key_value_heads": 1, "vocab_size": 257216, "head_dim": 256}
-    vision = {"model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "patch_size": 14}
-    vision |= {"num_hidden_layers": 27, "num_attention_heads": 16, "image_size": 224, "vision_use_head": False}
-    config = PaliGemmaConfig(text_config=text, vision_config=vision, projection_dim=2048)
-    with torch.device("meta"):
-        model = family.model_of(config)
-    backbone = Backbone(
-        spec,
-        family,
-        model,
-        None,
-        layout=Layout(image=257152, image_tokens=family.image_tokens(config, 224), slot=SLOT, pad=PAD),
-        look=Look(image_px=224, mean=HALF, std=HALF),
-        tokenizer=WordTokenizer(first=8, capacity=8),
-        action_rows=range(1000),
-    )
-    counted = {name: sum(p.numel() for p in part) for name, part in backbone.subtrees().items()}
-    assert counted["vision"] == pytest.approx(412e6, rel=0.02)
-    assert sum(counted.values()) == pytest.approx(2.92e9, rel=0.01)
-    assert backbone.layout.image_tokens == 256
-    assert backbone.width == 2048
