@@ -195,6 +195,9 @@ class Settings(Spec):
             return f"cache_vision: tuning {self.tuning} changes the vision tower"
         return None
 
+    def frames(self, history: int) -> int:
+        return self.global_batch
+
     def micro_windows(self, history: int, world_size: int) -> int:
         if self.global_batch % history:
             raise UsageError(

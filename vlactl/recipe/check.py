@@ -15,7 +15,7 @@ from vlactl.recipe.model import Execution
 from vlactl.recipe.resolve import Resolved, Resolver
 from vlactl.registry import Spec
 from vlactl.spaces import Spaces, differences
-from vlactl.strategies import CROSS, IN_DOMAIN, VISION_LANGUAGE, Phase, align_conflict, split_updates
+from vlactl.strategies import CROSS, IN_DOMAIN, VISION_LANGUAGE, Phase, align_conflict, split_frames, split_updates
 
 OTHER_EMBODIMENT = (
     "embodiment",
@@ -47,6 +47,8 @@ class Checker:
         strategy, sources, evaluation = parts["strategy"], parts["sources"], parts["evaluation"]
         if strategy and training and self._first("phases", strategy, id(sources), training):
             self._split(strategy, self._names(sources), training)
+        if strategy and training and formulation and self._first("mix", strategy, id(sources), training, formulation):
+            self._mix(strategy, self._names(sources), training, formulation)
         if strategy and training and backbone and self._first("cache", strategy, id(sources), training, backbone):
             self._cache(strategy, self._names(sources), training, backbone)
         if backbone and sources and self._first("words", backbone, id(sources)):
@@ -126,6 +128,21 @@ class Checker:
                 expected=error.expected,
                 remedy=error.remedy or "change training.global_batch or the formulation's history",
             )
+
+    def _mix(
+        self, strategy: Resolved, names: Mapping[str, tuple[str, ...]], training: Resolved, formulation: Resolved
+    ) -> None:
+        """A share of pictures with words must be whole pictures, and leave whole windows, on every rank."""
+        history, ranks = formulation.spec.history, self.execution.ranks
+        whole = training.spec.frames(history) % history == 0  # else it is told elsewhere
+        for phase in (self._phases_of(strategy, names) or ()) if whole else ():
+            try:
+                if phase.vl_share:
+                    split_frames(phase.vl_share, training.spec.frames(history), history=history, ranks=ranks)
+            except VlactlError as error:
+                what = f"{error.what} (formulation {formulation.spec.kind})"
+                self.document.add(strategy.path, what, expected=error.expected, remedy=error.remedy)
+                return
 
     def _path_of(self, section: str, name: str, row: Row) -> Path | None:
         """Where a field is written: on an axis, in a named value, in the base; None where it has its default."""
