@@ -57,7 +57,7 @@ class Blip2Family(Family):
             },
             num_query_tokens=4,
             image_token_index=IMAGE,
-            tie_word_embeddings=True,
+            tie_word_embeddings=True,  # pyright: ignore[reportCallIssue]
         )
 
     def image_tokens(self, config: Any, image_px: int) -> int:

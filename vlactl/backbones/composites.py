@@ -84,12 +84,17 @@ class Composite(PreTrainedModel):
     config_class = CompositeConfig
     supports_gradient_checkpointing = True
 
-    def __init__(self, config: CompositeConfig) -> None:
+    def __init__(
+        self, config: CompositeConfig, encoders: Sequence[nn.Module] | None = None, language: Any = None
+    ) -> None:
+        """Parts that are not given are drawn."""
         super().__init__(config)
-        self.encoders = nn.ModuleList([AutoModel.from_config(encoder) for encoder in config.encoders])
+        if encoders is None:
+            encoders = [AutoModel.from_config(encoder) for encoder in config.encoders]
+        self.encoders = nn.ModuleList(encoders)
         seen, width = sum(encoder.hidden_size for encoder in config.encoders), config.text_config.hidden_size
         self.projector = nn.Sequential(nn.Linear(seen, width), nn.GELU(), nn.Linear(width, width))
-        self.language_model = AutoModel.from_config(config.text_config)
+        self.language_model = AutoModel.from_config(config.text_config) if language is None else language
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
@@ -207,9 +212,7 @@ class CompositeFamily(Family):
         return self._joined(config, encoders, reader.weights(AutoModelForCausalLM, LANGUAGE))
 
     def _joined(self, config: Any, encoders: Sequence[nn.Module], causal: nn.Module) -> Speaking:
-        model = Composite(config)
-        model.encoders = nn.ModuleList(encoders)
-        model.language_model = causal.model  # pyright: ignore[reportAttributeAccessIssue]
+        model = Composite(config, encoders, causal.model)  # pyright: ignore[reportArgumentType]
         return Speaking(model, causal.lm_head)  # pyright: ignore[reportArgumentType]
 
 

@@ -27,7 +27,7 @@ class Florence2Family(Family):
     """2 x 2 patches and their mean for each view when tiny; 24 x 24 and their mean at 768 px when real."""
 
     model_type = "florence2"
-    any_px = True
+    any_px = True  # up to 50 patches a side; FLOWER shows it 224 px
     hub_mean, hub_std = IMAGENET_MEAN, IMAGENET_STD
     hub_marks = Marks(image="<image>", before_text="<s>", after_text="</s>", end="</s>")
     slots_apart = True
@@ -87,7 +87,8 @@ class Florence2Family(Family):
             inputs_embeds=words_BMD.masked_scatter(picture_BM1, seen.to(words_BMD.dtype)),
             attention_mask=prompt.real_BN.long(),
         ).last_hidden_state
-        start_B1 = torch.full_like(prompt.ids_BN[:, :1], model.config.text_config.decoder_start_token_id)
+        text: Any = model.config.text_config
+        start_B1 = torch.full_like(prompt.ids_BN[:, :1], text.decoder_start_token_id)
         with prompt.written(table):
             slots_BND = table(torch.cat([start_B1, prompt.slot_ids_BS], 1))
         out = model.language_model.decoder(
@@ -118,7 +119,8 @@ class Florence2Family(Family):
         return States(last_BND=out.last_hidden_state, cache=(out.past_key_values, memory_BMD))
 
     def _seen(self, model: Florence2Model, pixels_BVCYX: Tensor) -> Tensor:
-        return model.get_image_features(pixels_BVCYX.flatten(0, 1)).pooler_output
+        seen: Any = model.get_image_features(pixels_BVCYX.flatten(0, 1))
+        return seen.pooler_output
 
     def look(self, model: nn.Module, pixels_BVCYX: Tensor, connectors: Sequence[str]) -> Tensor:
         seen_VDYX = model.vision_tower(pixels_BVCYX.flatten(0, 1)).last_hidden_state  # pyright: ignore

@@ -164,7 +164,7 @@ class MllamaFamily(Family):
                 "vision_output_dim": 128,
             },
             image_token_index=IMAGE,
-            tie_word_embeddings=True,
+            tie_word_embeddings=True,  # pyright: ignore[reportCallIssue]
         )
 
     def image_tokens(self, config: Any, image_px: int) -> int:

@@ -1,8 +1,8 @@
 """KosMos-2: CLIP, a resampler of learned queries, a decoder with sinusoidal positions.
 
-Quirks: which tokens are pictures is told by a mask, not by an id; positions count from the padding id upwards and are
-passed in, because the library would count a cached row's padding; the projection is scaled for trained features, so
-that a fresh model's picture is a thousandth of its text.
+Quirks: which tokens are pictures is told by a mask, because the mark before a picture has the same id; positions count
+from the padding id upwards and are passed in, because the library would count a cached row's padding; the projection is
+scaled for trained features, so that a fresh model's picture is a thousandth of its text.
 """
 
 from __future__ import annotations
@@ -97,5 +97,5 @@ class Kosmos2Family(Family):
         projection: Any = model.image_to_text_projection
         projection.dense.weight *= projection.dense.in_features**0.5
         # Positions of size 0.7, half of which hardly change from one token to the next, would speak loudest.
-        self.embedding(model).weight *= 2
-        projection.x_attn.out_proj.weight *= 8  # what is averaged over patches is small
+        self.embedding(model).weight *= 1.5
+        projection.x_attn.out_proj.weight *= 6  # what is averaged over patches is small

@@ -61,8 +61,8 @@ class LlavaOnevisionFamily(LlavaFamily):
         return LlavaOnevisionConfig(
             text_config=tiny_text("qwen2"),
             vision_config=vision,
-            image_token_id=IMAGE,
-            video_token_id=VIDEO,
+            image_token_index=IMAGE,
+            video_token_index=VIDEO,
             image_grid_pinpoints=[[image_px, image_px]],
             vision_feature_layer=-1,
             tie_word_embeddings=True,

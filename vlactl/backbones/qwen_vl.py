@@ -146,7 +146,7 @@ class Qwen25VLFamily(QwenVLFamily):
         self, model: nn.Module, features_VPD: Tensor, connectors: Sequence[str]
     ) -> Iterator[tuple[Tensor, ...]]:
         # The tower leaves its patches in the order of its windows; the library restores theirs after the merger.
-        vision = model.config.vision_config  # pyright: ignore[reportAttributeAccessIssue]
+        vision: Any = model.config.vision_config  # pyright: ignore[reportAttributeAccessIssue]
         side = round(features_VPD.shape[1] ** 0.5)
         grid = torch.tensor([[1, side, side]]).expand(len(features_VPD), 3)
         order, _ = get_vision_window_index(
