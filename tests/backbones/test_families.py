@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,3 +84,30 @@ def test_a_composite_is_described_in_plain_json_whatever_its_parts() -> None:
         if isinstance(family, CompositeFamily):
             config = family.tiny_config(64)
             assert family.config_from(config.to_dict()).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("kind", "vision", "more"),
+    [
+        ("paligemma", {"patch_size": 14}, {}),
+        ("paligemma2", {"patch_size": 14}, {}),
+        ("llava", {"patch_size": 14}, {}),
+        ("llava-onevision", {"patch_size": 14}, {}),
+        ("qwen2-vl", {"patch_size": 14, "spatial_merge_size": 2}, {}),
+        ("qwen2.5-vl", {"patch_size": 14, "spatial_merge_size": 2}, {}),
+        ("qwen3-vl", {"patch_size": 16, "spatial_merge_size": 2}, {}),
+        ("qwen3.5", {"patch_size": 16, "spatial_merge_size": 2}, {}),
+        ("glm4v", {"patch_size": 14, "spatial_merge_size": 2}, {}),
+        ("internvl", {"patch_size": [14, 14]}, {"downsample_ratio": 0.5}),
+        ("aya-vision", {"patch_size": 14}, {"downsample_factor": 2}),
+        ("smolvlm", {"patch_size": 16}, {"scale_factor": 4}),
+        ("idefics3", {"patch_size": 14}, {"scale_factor": 2}),
+        ("florence2", {}, {}),
+    ],
+)
+def test_the_menu_counts_the_tokens_of_a_real_picture(kind: str, vision: dict[str, Any], more: dict[str, Any]) -> None:
+    """Patch sizes as in the repositories' own configurations."""
+    spec = BACKBONES.get(kind)
+    config = SimpleNamespace(vision_config=SimpleNamespace(**vision), **more)
+    assert spec.hub_px is not None
+    assert spec().family().image_tokens(config, spec.hub_px) == spec.hub_tokens
