@@ -183,12 +183,12 @@ def die_at_sync(checkpoint: object, count: int) -> None:
     checkpoint.sync = sync
 
 
-def real(folder: Path, formulation: str) -> Policy:
+def real(folder: Path, formulation: str, **backbone: object) -> Policy:
     """A policy of the menu's formulation on tiny SmolVLM, one frame, for the sources of :func:`mixture`."""
     spec = FORMULATIONS.get(formulation)(horizon=HORIZON, execute=EXECUTE)
     stream = mixture(folder)
     source = stream.sources[0]
-    return Policy.create(BACKBONES.get("smolvlm")(), spec, SPACES, ActionCodec.fit(spec, SPACES, [source]),
+    return Policy.create(BACKBONES.get("smolvlm")(**backbone), spec, SPACES, ActionCodec.fit(spec, SPACES, [source]),
                          StateStatistics.fit(source.states_NS), [f"do {number}" for number in range(4)], 0,
                          chunks_NLA=stream.at(0).actions_BHLA.flatten(0, 1).numpy())
 

@@ -154,12 +154,14 @@ def test_a_bare_backbone_learns_words(tmp_path: Path, micro_batch: int | None) -
     assert result["sources"] == {}
 
 
-def test_a_real_tiny_backbone_learns_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", [0, 3])
+def test_a_real_tiny_backbone_learns_words(tmp_path: Path, stage: int) -> None:
     """Through the same loop, adapter and loss as the pretraining of a recipe."""
     backbone = BACKBONES.get("smolvlm")().build(0)
     stream = PairStream([(talkative(tmp_path), 1.0)], batch_windows=8, seed=0)
     backbone.tokenizer.extend(stream.texts())
-    _, _, rows, _ = learn(tmp_path, stream, Captioner(backbone), updates=8, log_every=1, learning_rate=1e-3)
+    _, _, rows, _ = learn(tmp_path, stream, Captioner(backbone), updates=8, log_every=1,
+                          learning_rate=1e-3, zero_stage=stage)
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
 
 

@@ -24,3 +24,16 @@ def test_zero_3_learns_what_zero_0_learns(tmp_path: Path, formulation: str) -> N
     assert [row["loss"] for row in again] == pytest.approx([row["loss"] for row in rows], rel=1e-4)
     for name, value in one.state_dict().items():
         torch.testing.assert_close(other.state_dict()[name], value, atol=5e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize(("tuning", "stage"), [("full", 2), ("lora", 0), ("frozen-vision", 3)])
+def test_recomputed_activations_change_nothing(tmp_path: Path, tuning: str, stage: int) -> None:
+    """Also where the first layers have nothing to learn, so that their inputs ask for no gradient."""
+    mixture(tmp_path)
+    runs = []
+    for again in (False, True):
+        policy = real(tmp_path, "one-step-continuous", gradient_checkpointing=again)
+        runs.append(learn(tmp_path / f"{again}", mixture(tmp_path, windows=4), policy, updates=2, learning_rate=1e-3,
+                          tuning=tuning, zero_stage=stage, lora_rank=4))
+    for name, value in runs[0][0].state_dict().items():
+        torch.testing.assert_close(runs[1][0].state_dict()[name], value, atol=5e-4, rtol=1e-3, msg=name)
