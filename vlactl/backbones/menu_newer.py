@@ -25,7 +25,7 @@ class PaliGemma2(BackboneSpec):
 
 
 class Qwen25VL(BackboneSpec):
-    """Qwen2-VL with a ViT that attends within windows, and Qwen 2.5; the base of GR00T-like and starVLA policies."""
+    """Qwen2-VL with a ViT that attends within windows, and Qwen 2.5; a common base of newer policies (starVLA)."""
 
     kind = "qwen2.5-vl"
     hub_id = "Qwen/Qwen2.5-VL-3B-Instruct"
@@ -55,7 +55,7 @@ class Qwen3VL(BackboneSpec):
 
 
 class Qwen35(BackboneSpec):
-    """Qwen 3.5: three of four layers are linear attention, a recurrence over the tokens; the newest of the line."""
+    """A ViT of any resolution and Qwen 3.5, most of whose layers are linear attention, a recurrence over tokens."""
 
     kind = "qwen3.5"
     hub_id = "Qwen/Qwen3.5-2B"
@@ -70,7 +70,7 @@ class Qwen35(BackboneSpec):
 
 
 class Glm4v(BackboneSpec):
-    """GLM-4.1V: a ViT of any resolution, 2 x 2 patches merged by a convolution, and GLM 4 with 3-D positions."""
+    """A ViT of any resolution, 2 x 2 patches merged by a convolution, and GLM 4 with 3-D positions, as GLM-4.1V."""
 
     kind = "glm4v"
     hub_id = "zai-org/GLM-4.1V-9B-Thinking"
@@ -84,7 +84,7 @@ class Glm4v(BackboneSpec):
 
 
 class InternVL(BackboneSpec):
-    """InternVL 3: InternViT, pixel shuffle and Qwen 2.5."""
+    """InternViT, pixel shuffle and Qwen 2.5 or 3, as InternVL 3 and 3.5."""
 
     kind = "internvl"
     hub_id = "OpenGVLab/InternVL3-1B-hf"
@@ -143,7 +143,7 @@ class Idefics2(BackboneSpec):
 
 
 class Idefics3(BackboneSpec):
-    """SmolVLM's larger predecessor: SigLIP, pixel shuffle and Llama 3."""
+    """SigLIP, pixel shuffle and Llama 3; SmolVLM's larger predecessor."""
 
     kind = "idefics3"
     hub_id = "HuggingFaceM4/Idefics3-8B-Llama3"
@@ -158,7 +158,7 @@ class Idefics3(BackboneSpec):
 
 
 class Florence2(BackboneSpec):
-    """DaViT and BART: an encoder reads pictures and text both ways, a decoder writes; the base of FLOWER and X-VLA.
+    """DaViT and BART, whose encoder reads pictures and text both ways; the base of FLOWER and X-VLA.
 
     Slots are in the decoder.  Rows are padded on the right, because the encoder's positions are absolute.
     """
@@ -195,7 +195,7 @@ class Gemma3(BackboneSpec):
 
 
 class LlavaOnevision(BackboneSpec):
-    """LLaVA's last native line: SigLIP, a two-layer projection and Qwen 2; each view is one tile."""
+    """SigLIP, a two-layer projection and Qwen 2, as LLaVA-OneVision; each view is one tile."""
 
     kind = "llava-onevision"
     hub_id = "llava-hf/llava-onevision-qwen2-7b-ov-hf"
@@ -225,7 +225,7 @@ class Blip2(BackboneSpec):
 
 
 class Mllama(BackboneSpec):
-    """Llama 3.2 Vision: every fifth language layer looks at pictures through a gate; Flamingo's design at 11B.
+    """Llama 3.2 Vision, some of whose language layers look at pictures through a gate; Flamingo's design at 11B.
 
     Which tokens see which pictures is a mask, so frames and slots can alternate in one causal sequence.
     """

@@ -8,11 +8,11 @@ from vlactl.backbones.spec import BackboneSpec, Repository
 
 
 class Flamingo(BackboneSpec):
-    """Pictures lie beside the text, and language layers look at them through gates; through Idefics, its open copy.
+    """CLIP, a perceiver and a decoder that looks at pictures through gates, by way of Idefics, its open reproduction.
 
     The paper uses OpenFlamingo 3B, 4B and 9B, whose weights run only as code of an old library; Idefics is the same
-    design (CLIP, a perceiver of 64 latents, gated cross-attention into a frozen-born decoder) at 9B.  The paper counts
-    it as encoder-decoder and leaves interleaved formulations out, and so does this menu.
+    design (CLIP, a perceiver of 64 latents, gated cross-attention into a Llama) at 9B.  Pictures are no tokens.  The
+    paper counts it as encoder-decoder and leaves interleaved formulations out, and so does this menu.
     """
 
     kind = "flamingo"
@@ -67,7 +67,7 @@ class PaliGemma(BackboneSpec):
 
 
 class Llava(BackboneSpec):
-    """LLaVA 1.5: CLIP, a two-layer projection and Llama.
+    """CLIP, a two-layer projection and Llama, as LLaVA 1.5.
 
     The paper puts a resampler of 64 queries behind CLIP; here all patches go in, as in the original.
     """
