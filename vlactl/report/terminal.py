@@ -107,22 +107,14 @@ def quoted_table(block: Quoted, report: Report, width: int) -> list[RenderableTy
             break
         below += [k for k in shown if heads[k][0] in dropped and not heads[k][1]]
         shown = [k for k in shown if heads[k][0] not in dropped]
-    table = Table(
-        box=None,
-        pad_edge=False,
-        padding=(0, GAP, 0, 0),
-        header_style="bold",
-        title=Text(quoted.title(block)),
-        title_justify="left",
-        title_style="",
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for head, right in (heads[k] for k in shown):
         table.add_column(Text(head), justify="right" if right else "left", overflow="fold", no_wrap=right)
     for line in lines:
         table.add_row(*(Text(line[k]) for k in shown), style="magenta")
     rows = zip(block.rows, lines, strict=True)
     said = [(quoted.name_of(row), "; ".join(line[k] for k in sorted(below) if line[k])) for row, line in rows]
-    return [table, *(Text(f"{name}: {text}") for name, text in said if text)]
+    return [Text(quoted.title(block)), table, *(Text(f"{name}: {text}") for name, text in said if text)]
 
 
 def render_table(report: Report, *, colour: bool, width: int | None) -> str:
