@@ -13,7 +13,6 @@ from vlactl.episodes import Observation
 from vlactl.errors import IncompatibleSpaces, UsageError
 from vlactl.formulations import OneStepContinuous
 from vlactl.policy import Actor, Policy, Request
-from vlactl.policy.model import anchored
 
 
 def acted(actor: Actor, steps: int, key: int = 0) -> list[np.ndarray]:
@@ -124,23 +123,6 @@ def test_repeating_the_present_shows_it_everywhere(kind: str) -> None:
     (fresh,) = actor.act([request(0, 1)])
     np.testing.assert_array_equal(later, fresh)
     assert lengths == [3, 3, 3]
-
-
-def test_repeating_the_present_is_learned_at_every_position() -> None:
-    window = batch(3)
-    window.mask_BHL[0, 2:] = False
-    window.mask_BHL[1, 2, 4:] = False
-    shown = anchored(window)
-    assert shown.images_BHKYXC is not None
-    assert torch.equal(shown.images_BHKYXC[0], window.images_BHKYXC[0, 1].expand(3, -1, -1, -1, -1))
-    assert torch.equal(shown.actions_BHLA[1], window.actions_BHLA[1, 2].expand(3, -1, -1))
-    assert shown.mask_BHL[1].sum(-1).tolist() == [4, 4, 4]
-    again = anchored(shown)
-    assert torch.equal(again.states_BHS, shown.states_BHS), "a stream that repeats the present itself changes nothing"
-    model = policy("interleaved-continuous", history=3, repeat_current=True).eval()
-    before = model.loss(window)[0]
-    window.images_BHKYXC[2:, :2] = 255 - window.images_BHKYXC[2:, :2]
-    torch.testing.assert_close(model.loss(window)[0], before, rtol=0, atol=0)
 
 
 def test_the_static_camera_alone_decides_where_only_it_is_shown() -> None:

@@ -33,7 +33,8 @@ class FormulationSpec(Spec):
     cameras: Literal["static+wrist", "static"] = "static+wrist"
     """Which pictures are shown: all cameras, or the first one only (the paper's side view)."""
     repeat_current: bool = False
-    """Control for history: as many frames and slots, but the present frame in all of them."""
+    """Control for history: as many frames and slots, but the present frame in all of them, in training (the stream
+    repeats it) as in acting."""
     actions: Literal["step-delta", "chunk-delta", "absolute"] = "step-delta"
     """What the predicted numbers are: each step's own motion, the motion since the chunk's start, or the target pose
     in the world (position and heading; the other rotations count from the chunk's start)."""

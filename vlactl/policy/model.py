@@ -25,7 +25,7 @@ from vlactl.backbones.adapter import Backbone
 from vlactl.backbones.loading import describe, require_fit, restore
 from vlactl.errors import IncompatibleSpaces, UsageError
 from vlactl.formulations import FormulationSpec, WrittenFrequencies
-from vlactl.formulations.formulation import Formulation, Parts, at_last
+from vlactl.formulations.formulation import Formulation, Parts
 from vlactl.policy.card import PolicyCard
 from vlactl.spaces import Spaces
 
@@ -138,11 +138,8 @@ class Policy(nn.Module):
         return loss + (self.vl_weight * pairs.scale) * words.to(loss.dtype), parts
 
     def _shown(self, batch: Batch) -> Batch:
-        """The batch as the formulation wants it: its cameras only, states normalised, the present repeated."""
-        spec = self.card.formulation
-        if spec.repeat_current:
-            batch = anchored(batch)
-        cameras = spec.camera_count(len(self.card.spaces.observation.cameras))
+        """The batch as the formulation wants it: its cameras only, states normalised."""
+        cameras = self.card.formulation.camera_count(len(self.card.spaces.observation.cameras))
         images, features = batch.images_BHKYXC, batch.features_BHKPD
         return replace(
             batch,
@@ -200,23 +197,6 @@ class Policy(nn.Module):
         policy.load_state_dict(weights, strict=True)
         return policy.eval()
 
-
-def anchored(batch: Batch) -> Batch:
-    """Every position of a window shows, and is asked about, the window's present frame: its last real one."""
-    last_B = (batch.mask_BHL.any(-1).sum(-1) - 1).clamp(min=0)
-    history = batch.mask_BHL.shape[1]
-
-    def present(every: Tensor) -> Tensor:
-        return at_last(every, last_B)[:, None].expand(-1, history, *[-1] * (every.ndim - 2))
-
-    return replace(
-        batch,
-        images_BHKYXC=None if batch.images_BHKYXC is None else present(batch.images_BHKYXC),
-        features_BHKPD=None if batch.features_BHKPD is None else present(batch.features_BHKPD),
-        states_BHS=present(batch.states_BHS),
-        actions_BHLA=present(batch.actions_BHLA),
-        mask_BHL=present(batch.mask_BHL),
-    )
 
 
 def _sizes(card: PolicyCard) -> dict[str, int]:
