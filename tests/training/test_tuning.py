@@ -142,3 +142,19 @@ def test_vectors_do_not_decay_and_nothing_is_trained_twice() -> None:
         (0.5, 0.0), (0.5, 0.3), (1.0, 0.0), (1.0, 0.3)]
     found = [parameter for group in groups for parameter in group["params"]]
     assert len(found) == len(set(found)) == len(list(policy.parameters()))
+
+
+@pytest.mark.parametrize("kind", list(BACKBONES))
+def test_every_adapter_of_every_family_is_used(kind: str) -> None:
+    """Some library code reads a layer's weight instead of calling the layer; an adapter there would learn nothing."""
+    policy = Headed(kind)
+    backbone = policy.backbone
+    parts = tuple(name for name, parameters in backbone.subtrees().items() if parameters)
+    images = torch.zeros((1, 1, 1, backbone.look.image_px, backbone.look.image_px, 3), dtype=torch.uint8)
+    called: set[str] = set()
+    with tuned(policy, TrainingSettings(tuning="lora", lora_rank=2, lora_parts=parts), seed=0), torch.no_grad():
+        adapters = {name for name, _ in policy.named_modules() if name.endswith("lora_B.default")}
+        for name in adapters:
+            policy.get_submodule(name).register_forward_hook(lambda *_, name=name: called.add(name))
+        backbone(backbone.embed(images, [""]), policy.slot.expand(1, 1, 1, -1))
+    assert called == adapters
