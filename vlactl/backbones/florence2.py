@@ -24,10 +24,10 @@ STRIDE_PX = 32
 
 
 class Florence2Family(Family):
-    """2 x 2 patches and their mean for each view when tiny; 24 x 24 and their mean at 768 px when real."""
+    """2 x 2 patches and their mean for each view when tiny; 7 x 7 and their mean at 224 px when real."""
 
     model_type = "florence2"
-    any_px = True  # up to 50 patches a side; FLOWER shows it 224 px
+    any_px = True  # up to 50 patches a side
     hub_mean, hub_std = IMAGENET_MEAN, IMAGENET_STD
     hub_marks = Marks(image="<image>", before_text="<s>", after_text="</s>", end="</s>")
     slots_apart = True
@@ -72,7 +72,9 @@ class Florence2Family(Family):
         )
 
     def native_px(self, config: Any) -> int:
-        return 768  # `image_size` of the repository's preprocessor
+        # As FLOWER.  The repository's preprocessor says 768, which is 577 tokens a view: two views and a text would be
+        # longer than the 1024 positions of BART's encoder.
+        return 224
 
     def image_tokens(self, config: Any, image_px: int) -> int:
         return whole(image_px // STRIDE_PX, image_px=image_px, multiple=STRIDE_PX) ** 2 + 1

@@ -172,8 +172,8 @@ class Florence2(BackboneSpec):
     language = ("language_model",)
     decoder_only = False
     caches_features = True
-    hub_px = 768
-    hub_tokens = 577
+    hub_px = 224
+    hub_tokens = 50
     mask = "encoder-decoder"
     padding = "right"
 
