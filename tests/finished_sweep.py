@@ -76,7 +76,7 @@ class Sweep:
         identity = {
             "backbone": {"kind": cell[0][1], "weights": "tiny"},
             "formulation": {"kind": cell[1][1], "betas": [0.9, 0.95]},
-            "training": {"updates": 1600, "freeze": []},
+            "training": {"updates": 1600, "lora_parts": []},
             "seed": seed,
         }
         slug = "/".join([*(value for _, value in cell), f"seed-{seed}"])

@@ -106,7 +106,7 @@ def test_a_finished_sweep_is_one_parent_and_a_child_per_trial(sweep: Sweep, home
     assert run.data.tags["vlactl.git"] == "0123456789abcdef"
     assert run.data.params == {"backbone": "llava", "formulation": "one-step", "backbone.kind": "llava",
                                "backbone.weights": "tiny", "formulation.kind": "one-step", "formulation.betas.0": "0.9",
-                               "formulation.betas.1": "0.95", "training.updates": "1600", "training.freeze": "[]",
+                               "formulation.betas.1": "0.95", "training.updates": "1600", "training.lora_parts": "[]",
                                "seed": "0"}
 
 
@@ -381,7 +381,7 @@ def test_names_that_mlflow_refuses_are_cleaned() -> None:
 
 def test_params_and_picture_need_no_mlflow(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
-    assert params_of(sweep.recipe.trials[0])["training.freeze"] == "[]"
+    assert params_of(sweep.recipe.trials[0])["training.lora_parts"] == "[]"
     picture = picture_of(sweep.recipe, sweep.plan, sweep.store, None, over=True)  # type: ignore[arg-type]
     assert picture.status == "KILLED"
     assert {trial.status for trial in picture.trials} == {None}

@@ -45,9 +45,7 @@ def assemble(
     """The body of :func:`vlactl.report.build`."""
     axes = tuple(axis.name for axis in recipe.axes)
     outcomes = trial_outcomes(plan, store, state)
-    trials: dict[Cell, list[Trial]] = {}
-    for trial in sorted(recipe.trials, key=lambda trial: trial.seed):
-        trials.setdefault(trial.cell, []).append(trial)
+    trials = seeds_of_cells(recipe)
     measured = {cell: m for cell, group in trials.items() if (m := measure(outcomes[t.id].evaluation for t in group))}
     references = {
         name: m
@@ -94,6 +92,14 @@ def assemble(
     )
     said = notes(report, left_out=recipe.left_out, tiny=tiny_cells(recipe))
     return replace(report, answer=answer(report), notes=(*protocol_notes, *said))
+
+
+def seeds_of_cells(recipe: Recipe) -> dict[Cell, list[Trial]]:
+    """Every cell with its trials in the order of their seeds."""
+    trials: dict[Cell, list[Trial]] = {}
+    for trial in sorted(recipe.trials, key=lambda trial: trial.seed):
+        trials.setdefault(trial.cell, []).append(trial)
+    return trials
 
 
 def tiny_cells(recipe: Recipe) -> int:
