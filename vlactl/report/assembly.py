@@ -74,7 +74,7 @@ def assemble(
         references=tuple(reference_row(name, references.get(name), metric) for name in plan.references),
         margins=margins(
             axes if by is None else (by,),
-            {row.cell: measured[row.cell].values_RN(metric, shared).mean(0) for row in scored},
+            {row.cell: measured[row.cell].values_RN(metric, shared) for row in scored},
             bounds_of(metric),
             recipe.document.get("zip") or (),
         )

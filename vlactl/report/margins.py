@@ -2,8 +2,8 @@
 
 A value's mean over cells is fair only if every value was tried in the same combinations of the other axes.  So the
 average runs over complete *blocks*: combinations in which every value has a score.  Differences between values are
-paired in block and episode and take both as samples: with one training seed per cell, the blocks are what replicates a
-choice.  Axis letters: K blocks, V values, N episodes.
+paired in block and episode and take both as samples: the blocks are what replicates a choice.  Where there is one block
+only, its training seeds are.  Axis letters: K blocks, V values, R training seeds, N episodes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def margins(
     bounds: tuple[float, float],
     zipped: Sequence[Sequence[str]] = (),
 ) -> tuple[Margin, ...]:
-    """One :class:`Margin` per axis that has two values or more; ``scores``: cell -> (N,) mean over seeds.
+    """One :class:`Margin` per axis that has two values or more; ``scores``: cell -> (R, N).
 
     ``zipped``: groups of axes that change together; a group has one margin, its first axis'.
     """
@@ -43,9 +43,9 @@ def margin_of(
 ) -> Margin | None:
     """``group``: the axis and those zipped with it, which no combination of the others can hold fixed."""
     blocks: dict[Cell, dict[str, np.ndarray]] = {}
-    for cell, values_N in scores.items():
+    for cell, values_RN in scores.items():
         rest = tuple(pair for pair in cell if pair[0] not in group)
-        blocks.setdefault(rest, {})[dict(cell)[axis]] = values_N
+        blocks.setdefault(rest, {})[dict(cell)[axis]] = values_RN
     cells = {
         value: sum(value in block for block in blocks.values())
         for value in dict.fromkeys(dict(cell)[axis] for cell in scores)
@@ -65,9 +65,16 @@ def margin_of(
     )
     if len(complete) < len(blocks):
         note = "; ".join(part for part in (f"{len(complete)} of {len(blocks)} combinations are complete", note) if part)
-    scores_VKN = np.stack([[block[value] for block in complete] for value in kept])
+    if len(complete) == 1:
+        seeds = min(len(complete[0][value]) for value in kept)
+        scores_VKN = np.stack([complete[0][value][:seeds] for value in kept])
+    else:
+        scores_VKN = np.stack([[block[value].mean(0) for block in complete] for value in kept])
     return Margin(
-        axis=axis, blocks=len(complete), note=note, levels=(*levels(kept, scores_VKN, cells, bounds), *left_out)
+        axis=axis,
+        blocks=len(complete),
+        note=note,
+        levels=(*levels(kept, scores_VKN, cells, bounds, seeds=len(complete) == 1), *left_out),
     )
 
 
@@ -84,8 +91,14 @@ def balanced(
 
 
 def levels(
-    values: list[str], scores_VKN: np.ndarray, cells: Mapping[str, int], bounds: tuple[float, float]
+    values: list[str],
+    scores_VKN: np.ndarray,
+    cells: Mapping[str, int],
+    bounds: tuple[float, float],
+    *,
+    seeds: bool = False,
 ) -> list[Level]:
+    """The values, best first; with ``seeds`` K counts the training seeds of one block."""
     order = [int(index) for index in np.argsort(-scores_VKN.mean((1, 2)), kind="stable")]
     scores_VKN = scores_VKN[order]
     centre_KN = scores_VKN.mean(0)
@@ -100,7 +113,7 @@ def levels(
             value=values[index],
             letters=word,
             cells=cells[values[index]],
-            estimate=statistics.bootstrap_mean(score_KN.mean(0), bounds=bounds),
+            estimate=statistics.score(score_KN if seeds else score_KN.mean(0)[None], bounds=bounds),
             effect=statistics.mean_difference(score_KN - centre_KN) if several else None,
         )
         for index, score_KN, word in zip(order, scores_VKN, words, strict=True)
