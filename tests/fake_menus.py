@@ -76,6 +76,9 @@ class Ask(Spec):
     def conflicts(self, backbone: Model) -> str | None:
         return None
 
+    def camera_count(self, cameras: int) -> int:
+        return cameras
+
     def space_conflict(self, spaces: Spaces) -> str | None:
         return "the state has no pose" if self.actions == "absolute" else None
 

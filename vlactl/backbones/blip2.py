@@ -71,18 +71,13 @@ class Blip2Family(Family):
             seen = model.get_image_features(prompt.pixels_BVCYX.flatten(0, 1)).pooler_output  # pyright: ignore
         with prompt.written(self.embedding(model)):
             words_BND = self.embedding(model)(prompt.ids_BN)
-        picture_BN1 = (prompt.ids_BN == prompt.layout.image)[..., None]
         out = model.language_model(
-            inputs_embeds=words_BND.masked_scatter(picture_BN1, seen.to(words_BND.dtype)),
+            inputs_embeds=words_BND.masked_scatter(prompt.image_BN[..., None], seen.to(words_BND.dtype)),
             attention_mask=prompt.real_BN.long(),
             use_cache=cached,
             output_hidden_states=layers,
         )
-        return States(
-            last_BND=out.last_hidden_state,
-            layers=tuple(out.hidden_states[1:]) if layers else None,
-            cache=out.past_key_values if cached else None,
-        )
+        return self.states(out, layers=layers, cached=cached)
 
     def step(self, model: nn.Module, prompt: Prompt, slot_B1D: Tensor, cache: Any, step: int) -> States:
         assert isinstance(model, Blip2ForConditionalGeneration)
@@ -92,7 +87,7 @@ class Blip2Family(Family):
             past_key_values=cache,
             use_cache=True,
         )
-        return States(last_BND=out.last_hidden_state, cache=out.past_key_values)
+        return self.states(out, cached=True)
 
     def look(self, model: nn.Module, pixels_BVCYX: Tensor, connectors: Sequence[str]) -> Tensor:
         return model.vision_model(pixel_values=pixels_BVCYX.flatten(0, 1)).last_hidden_state  # pyright: ignore

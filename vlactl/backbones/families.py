@@ -111,11 +111,23 @@ class Family:
                 **more,
                 **self.inputs(prompt, model.config),
             )
+        return self.states(out, layers=layers, cached=cached)
+
+    def states(self, out: Any, *, layers: bool = False, cached: bool = False) -> States:
+        """What the library answered, in our words."""
         return States(
             last_BND=out.last_hidden_state,
             layers=tuple(out.hidden_states[1:]) if layers else None,
-            cache=out.past_key_values if cached else None,
+            cache=self.kept(out) if cached else None,
         )
+
+    def kept(self, out: Any) -> Any:
+        """The cache of an answer: what :meth:`step` goes on from."""
+        return out.past_key_values
+
+    def going_on(self, cache: Any) -> dict[str, Any]:
+        """The keyword arguments by which a pass goes on from what :meth:`kept` kept."""
+        return {"past_key_values": cache}
 
     def step(self, model: nn.Module, prompt: Prompt, slot_B1D: Tensor, cache: Any, step: int) -> States:
         """One slot more after ``prompt`` and ``step`` others (from 0), on the cache of :meth:`run`."""
@@ -124,11 +136,11 @@ class Family:
             out = model(
                 input_ids=ids_B1,
                 attention_mask=F.pad(prompt.real_BN.long(), (0, step + 1), value=1),
-                past_key_values=cache,
                 use_cache=True,
+                **self.going_on(cache),
                 **self.step_inputs(prompt, model.config, step),
             )
-        return States(last_BND=out.last_hidden_state, cache=out.past_key_values)
+        return self.states(out, cached=True)
 
     # ---- pictures on disk ----------------------------------------------------------------------------
 

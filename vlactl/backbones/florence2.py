@@ -84,9 +84,8 @@ class Florence2Family(Family):
         table = self.embedding(model)
         seen = prompt.encoded if prompt.pixels_BVCYX is None else self._seen(model, prompt.pixels_BVCYX)
         words_BMD = table(prompt.ids_BN)
-        picture_BM1 = (prompt.ids_BN == prompt.layout.image)[..., None]
         memory_BMD = model.language_model.encoder(
-            inputs_embeds=words_BMD.masked_scatter(picture_BM1, seen.to(words_BMD.dtype)),
+            inputs_embeds=words_BMD.masked_scatter(prompt.image_BN[..., None], seen.to(words_BMD.dtype)),
             attention_mask=prompt.real_BN.long(),
         ).last_hidden_state
         text: Any = model.config.text_config

@@ -18,7 +18,7 @@ from transformers import IdeficsConfig, MllamaConfig, PretrainedConfig
 
 from vlactl.backbones.families import Family, tiny_text, whole
 from vlactl.backbones.pixels import CLIP_MEAN, CLIP_STD
-from vlactl.backbones.prompt import BOS, IMAGE, PAD, SLOT, Layout, Marks, Prompt, States
+from vlactl.backbones.prompt import BOS, IMAGE, PAD, SLOT, Layout, Marks, Prompt
 
 if TYPE_CHECKING:
     from vlactl.backbones.reading import Reader
@@ -85,35 +85,15 @@ class FlamingoFamily(Family):
             return {"image_encoder_embeddings": features_BVPD, **seen}
         return {"pixel_values": prompt.pixels_BVCYX, **seen}
 
-    def run(self, model: nn.Module, prompt: Prompt, *, layers: bool = False, cached: bool = False) -> States:
-        more = {"output_hidden_states": True} if layers else {}
-        with prompt.written(self.embedding(model)):
-            out = model(
-                input_ids=prompt.ids_BN,
-                attention_mask=prompt.real_BN.long(),
-                use_cache=cached,
-                **more,
-                **self.inputs(prompt, model.config),
-            )
-        return States(
-            last_BND=out.last_hidden_state,
-            layers=tuple(out.hidden_states[1:]) if layers else None,
-            cache=(out.past_key_values, out.image_hidden_states) if cached else None,
-        )
+    def step_inputs(self, prompt: Prompt, config: Any, step: int) -> dict[str, Any]:
+        return {"image_attention_mask": prompt.visible()[:, -1:].long()}
 
-    def step(self, model: nn.Module, prompt: Prompt, slot_B1D: Tensor, cache: Any, step: int) -> States:
-        ids_B1 = torch.full_like(prompt.ids_BN[:, :1], prompt.layout.slot)
+    def kept(self, out: Any) -> Any:
+        return out.past_key_values, out.image_hidden_states
+
+    def going_on(self, cache: Any) -> dict[str, Any]:
         past, pictures_BVLD = cache
-        with prompt.written(self.embedding(model), torch.zeros_like(ids_B1), slot_B1D):
-            out = model(
-                input_ids=ids_B1,
-                attention_mask=F.pad(prompt.real_BN.long(), (0, step + 1), value=1),
-                past_key_values=past,
-                use_cache=True,
-                perceiver_embeddings=pictures_BVLD,
-                image_attention_mask=prompt.visible()[:, -1:].long(),
-            )
-        return States(last_BND=out.last_hidden_state, cache=(out.past_key_values, pictures_BVLD))
+        return {"past_key_values": past, "perceiver_embeddings": pictures_BVLD}
 
     def look(self, model: nn.Module, pixels_BVCYX: Tensor, connectors: Sequence[str]) -> Tensor:
         return model.vision_model(pixel_values=pixels_BVCYX.flatten(0, 1)).last_hidden_state  # pyright: ignore

@@ -43,4 +43,4 @@ def answer_loss(backbone: Backbone, tokens: Tokens, answers: Sequence[str]) -> t
     loss_B = (errors_BT * counts_BT).sum(1) / lengths_B1[:, 0]
     hits_BT = (scores_BTR.argmax(-1) == right_BT) & counts_BT
     accuracy = hits_BT.sum() / counts_BT.sum()
-    return loss_B, {"vl/loss": loss_B.mean().detach(), "vl/accuracy": accuracy.detach()}
+    return loss_B, {"loss": loss_B.mean().detach(), "accuracy": accuracy.detach()}

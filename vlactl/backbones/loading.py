@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import PretrainedConfig
 from transformers.initialization import no_init_weights
 
 from vlactl.backbones.adapter import Backbone, Look
 from vlactl.backbones.families import FIRST_WORD, HALF, QUARTER, TINY_WORDS, Family, randomize
+from vlactl.backbones.files import VOCABULARY, WEIGHTS, load_weights, require_files, write_folder
 from vlactl.backbones.prompt import Layout
 from vlactl.backbones.reading import Reader
 from vlactl.backbones.text import SubwordTokenizer, Tokenizer, WordTokenizer, tokenizer_from_json
-from vlactl.errors import CheckpointMismatch, UsageError
+from vlactl.errors import UsageError
 
 if TYPE_CHECKING:
     from vlactl.backbones import BackboneSpec
 
 HUB_ACTION_ROWS = 1024
 """Rows offered for discrete actions in a pretrained vocabulary: the last, least used ones (RT-2, OpenVLA)."""
-WEIGHTS, DOCUMENT, VOCABULARY = "weights.safetensors", "backbone.json", "tokenizer.json"
+DOCUMENT = "backbone.json"
 
 
 def build(spec: BackboneSpec, seed: int) -> Backbone:
@@ -188,17 +186,11 @@ def save_backbone(backbone: Backbone, folder: Path) -> None:
     """Write weights (in the spec's ``dtype``), architecture and vocabulary to ``folder`` (must not exist)."""
     dtype = getattr(torch, backbone.spec.dtype)
     weights = {
-        name: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in backbone.state_dict().items()
+        name: value.to(dtype) if value.is_floating_point() else value for name, value in backbone.state_dict().items()
     }
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    save_file(weights, draft / WEIGHTS)
     document = {"kind": backbone.spec.kind, "architecture": describe(backbone)}
-    (draft / DOCUMENT).write_text(json.dumps(document, indent=1))
-    (draft / VOCABULARY).write_text(json.dumps(backbone.tokenizer.to_json()))
-    os.replace(draft, folder)
+    texts = {DOCUMENT: json.dumps(document, indent=1), VOCABULARY: json.dumps(backbone.tokenizer.to_json())}
+    write_folder(folder, weights, texts)
 
 
 def load_backbone(spec: BackboneSpec, folder: Path) -> Backbone:
@@ -207,35 +199,10 @@ def load_backbone(spec: BackboneSpec, folder: Path) -> Backbone:
     Raises :class:`UsageError` when a file is missing or of another kind of backbone, :class:`CheckpointMismatch` when
     weights do not fit.
     """
-    for name in (WEIGHTS, DOCUMENT, VOCABULARY):
-        if not (folder / name).is_file():
-            raise UsageError(
-                f"{name} is missing",
-                where=str(folder),
-                expected=f"{WEIGHTS}, {DOCUMENT}, {VOCABULARY}",
-                remedy="name the folder that save_backbone wrote",
-            )
+    require_files(folder, (WEIGHTS, DOCUMENT, VOCABULARY), remedy="name the folder that save_backbone wrote")
     document = json.loads((folder / DOCUMENT).read_text())
     if document["kind"] != spec.kind:
         raise UsageError(f"this is a backbone of the kind {document['kind']}", where=str(folder), expected=spec.kind)
     backbone = restore(spec, document["architecture"], json.loads((folder / VOCABULARY).read_text()))
-    weights = load_file(folder / WEIGHTS)
-    require_fit(backbone.state_dict(), weights, where=str(folder / WEIGHTS))
-    backbone.load_state_dict(weights, strict=True)
+    load_weights(backbone, folder)
     return backbone
-
-
-def require_fit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], *, where: str) -> None:
-    """Raise :class:`CheckpointMismatch` that names the first ten keys of each kind of difference."""
-    shapes = [
-        f"{key} {tuple(found[key].shape)} instead of {tuple(wanted[key].shape)}"
-        for key in sorted(wanted.keys() & found.keys())
-        if wanted[key].shape != found[key].shape
-    ]
-    kinds = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - wanted.keys()),
-        "of another shape": shapes,
-    }
-    remedy = "train it again, or load it with the vlactl that wrote it"
-    CheckpointMismatch.check(kinds, where=where, remedy=remedy)

@@ -17,49 +17,46 @@ LLAMA = Repository("meta-llama/Llama-3.2-1B", "4e20de362430cd3b72f300e6b0f18e50e
 QWEN = Repository("Qwen/Qwen2.5-0.5B", "060db6499f32faf8b98477b0a26969ef7d8b9987")
 
 
-class SiglipLlama(BackboneSpec):
+class CompositeSpec(BackboneSpec):
+    """What all composites share: encoders, a projection drawn anew, a language model."""
+
+    vision = ("encoders",)
+    connector = ("projector",)
+    language = ("language_model",)
+    caches_features = True
+
+
+class SiglipLlama(CompositeSpec):
     """SigLIP so400m and Llama 3.2 1B, with a two-layer projection drawn anew; VLANeXt's starting point."""
 
     kind = "siglip-llama"
     hub_parts: ClassVar[dict[str, Repository]] = {"vision": SIGLIP_224, "language": LLAMA}
     family_at = "vlactl.backbones.composites:SiglipLlama"
-    vision = ("encoders",)
-    connector = ("projector",)
-    language = ("language_model",)
-    caches_features = True
     hub_px = 224
     hub_tokens = 256
 
 
-class ClipLlama(BackboneSpec):
+class ClipLlama(CompositeSpec):
     """CLIP large and Llama 3.2 1B, with a two-layer projection drawn anew: LLaVA before it saw its data."""
 
     kind = "clip-llama"
     hub_parts: ClassVar[dict[str, Repository]] = {"vision": CLIP_224, "language": LLAMA}
     family_at = "vlactl.backbones.composites:ClipLlama"
-    vision = ("encoders",)
-    connector = ("projector",)
-    language = ("language_model",)
-    caches_features = True
     hub_px = 224
     hub_tokens = 256
 
 
-class SiglipQwen2(BackboneSpec):
+class SiglipQwen2(CompositeSpec):
     """SigLIP so400m and Qwen 2.5 0.5B, with a two-layer projection drawn anew."""
 
     kind = "siglip-qwen2"
     hub_parts: ClassVar[dict[str, Repository]] = {"vision": SIGLIP_224, "language": QWEN}
     family_at = "vlactl.backbones.composites:SiglipQwen2"
-    vision = ("encoders",)
-    connector = ("projector",)
-    language = ("language_model",)
-    caches_features = True
     hub_px = 224
     hub_tokens = 256
 
 
-class Dinov2SiglipQwen2(BackboneSpec):
+class Dinov2SiglipQwen2(CompositeSpec):
     """DINOv2 and SigLIP side by side, and Qwen 2.5 0.5B: the make of Prismatic, OpenVLA and VLA-Adapter."""
 
     kind = "dinov2-siglip-qwen2"
@@ -69,9 +66,5 @@ class Dinov2SiglipQwen2(BackboneSpec):
         "language": QWEN,
     }
     family_at = "vlactl.backbones.composites:Dinov2SiglipQwen2"
-    vision = ("encoders",)
-    connector = ("projector",)
-    language = ("language_model",)
-    caches_features = True
     hub_px = 224
     hub_tokens = 256

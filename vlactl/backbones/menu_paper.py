@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from vlactl.backbones.menu_composites import CompositeSpec
 from vlactl.backbones.spec import BackboneSpec, Repository
 
 
@@ -102,7 +103,7 @@ class Qwen2VL(BackboneSpec):
     hub_tokens = 64
 
 
-class Moondream(BackboneSpec):
+class Moondream(CompositeSpec):
     """A composite of Moondream 2's make, not its weights: SigLIP, a projection drawn anew, and Phi 1.5.
 
     Moondream itself runs only as code of its repository.  What it learned from pictures with words is not in here, so
@@ -115,15 +116,11 @@ class Moondream(BackboneSpec):
         "language": Repository("microsoft/phi-1_5", "675aa382d814580b22651a30acb1a585d7c25963"),
     }
     family_at = "vlactl.backbones.composites:MoondreamFamily"
-    vision = ("encoders",)
-    connector = ("projector",)
-    language = ("language_model",)
-    caches_features = True
     hub_px = 384
     hub_tokens = 729
 
 
-class UForm(BackboneSpec):
+class UForm(CompositeSpec):
     """A composite of uform-gen2-qwen-500m's make, not its weights: CLIP, a projection drawn anew, and Qwen 1.5 0.5B.
 
     UForm itself runs only as code of its repository.  What it learned from pictures with words is not in here, so its
@@ -136,9 +133,5 @@ class UForm(BackboneSpec):
         "language": Repository("Qwen/Qwen1.5-0.5B-Chat", "4d14e384a4b037942bb3f3016665157c8bcb70ea"),
     }
     family_at = "vlactl.backbones.composites:UFormFamily"
-    vision = ("encoders",)
-    connector = ("projector",)
-    language = ("language_model",)
-    caches_features = True
     hub_px = 224
     hub_tokens = 256

@@ -35,12 +35,9 @@ def parameters_b(backbone: Mapping[str, Any]) -> float | None:
     if backbone.get("weights") in (None, "tiny", "./") or backbone.get("kind") not in BACKBONES:
         return None
     spec = BACKBONES.get(backbone["kind"])
-    stated = getattr(spec, "parameters_b", None)
     if backbone["weights"] != "pretrained":
         sized = spec.hub_sizes.get(backbone["weights"])
         places = [sized.hub_id if sized else str(backbone["weights"])]
-    elif stated is not None:
-        return float(stated)
     else:
         places = [place.hub_id for place in spec.hub_parts.values()] or [spec.hub_id]
     sizes = [size_of(place) for place in places]

@@ -6,8 +6,6 @@ Axis letters: B batch, H history, K cameras, N chunks, L horizon, A action.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.initialization import no_init_weights
 
 from vlactl.actions import ActionCodec, FrequencyTokens, StateStatistics
 from vlactl.backbones import BackboneSpec
 from vlactl.backbones.adapter import Backbone
-from vlactl.backbones.loading import describe, require_fit, restore
+from vlactl.backbones.files import VOCABULARY, WEIGHTS, load_weights, require_files, write_folder
+from vlactl.backbones.loading import describe, restore
 from vlactl.errors import IncompatibleSpaces, UsageError
 from vlactl.formulations import FormulationSpec, WrittenFrequencies
 from vlactl.formulations.formulation import Formulation, Parts
@@ -32,7 +30,7 @@ from vlactl.spaces import Spaces
 if TYPE_CHECKING:
     from vlactl.windows import Batch
 
-WEIGHTS, CARD, VOCABULARY = "weights.safetensors", "card.json", "tokenizer.json"
+CARD = "card.json"
 
 
 class Policy(nn.Module):
@@ -134,7 +132,7 @@ class Policy(nn.Module):
         pairs = batch.pairs
         each_B, said = self.backbone.language_loss(pairs.images_BKYXC, pairs.questions, pairs.answers)
         words = each_B.mean()
-        parts = parts | {"vl_loss": words.detach()} | {f"vl_{name}": number for name, number in said.items()}
+        parts = parts | {f"vl_{name}": number for name, number in said.items()}
         return loss + (self.vl_weight * pairs.scale) * words.to(loss.dtype), parts
 
     def _shown(self, batch: Batch) -> Batch:
@@ -157,20 +155,12 @@ class Policy(nn.Module):
         """
         dtype = getattr(torch, self.card.backbone.dtype)
         weights = {
-            name: (value.to(dtype) if name.startswith("backbone.") and value.is_floating_point() else value)
-            .detach()
-            .cpu()
-            .contiguous()
+            name: value.to(dtype) if name.startswith("backbone.") and value.is_floating_point() else value
             for name, value in self.state_dict().items()
         }
-        draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        save_file(weights, draft / WEIGHTS)
         card = {**self.card.to_json(), "architecture": describe(self.backbone)}
-        (draft / CARD).write_text(json.dumps(card, indent=1))
-        (draft / VOCABULARY).write_text(json.dumps(self.backbone.tokenizer.to_json()))
-        os.replace(draft, folder)
+        texts = {CARD: json.dumps(card, indent=1), VOCABULARY: json.dumps(self.backbone.tokenizer.to_json())}
+        write_folder(folder, weights, texts)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -178,23 +168,14 @@ class Policy(nn.Module):
 
         Raises :class:`UsageError` when a file is missing and :class:`CheckpointMismatch` when weights do not fit.
         """
-        for name in (WEIGHTS, CARD, VOCABULARY):
-            if not (folder / name).is_file():
-                raise UsageError(
-                    f"{name} is missing",
-                    where=str(folder),
-                    expected=f"{WEIGHTS}, {CARD}, {VOCABULARY}",
-                    remedy="name the folder that a finetune stage wrote",
-                )
+        require_files(folder, (WEIGHTS, CARD, VOCABULARY), remedy="name the folder that a finetune stage wrote")
         document = json.loads((folder / CARD).read_text())
         card = PolicyCard.from_json(document)
         with no_init_weights():  # every weight is read from the file below
             backbone = restore(card.backbone, document["architecture"], json.loads((folder / VOCABULARY).read_text()))
             head = card.formulation.build(backbone, card.states.size, card.codec.size, 0, card.tokens)
         policy = cls(backbone, head, card)
-        weights = load_file(folder / WEIGHTS)
-        require_fit(policy.state_dict(), weights, where=str(folder / WEIGHTS))
-        policy.load_state_dict(weights, strict=True)
+        load_weights(policy, folder)
         return policy.eval()
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from vlactl.errors import VlactlError
+from vlactl.formulations import FormulationSpec
 from vlactl.recipe.axes import Row
 from vlactl.recipe.marks import Document, Path, dotted
 from vlactl.recipe.menus import ROLES
 from vlactl.recipe.model import Execution
 from vlactl.recipe.resolve import Resolved, Resolver
-from vlactl.registry import Spec
 from vlactl.spaces import Spaces, differences
 from vlactl.strategies import CROSS, IN_DOMAIN, VISION_LANGUAGE, Phase, align_conflict, split_frames, split_updates
 
@@ -297,9 +297,9 @@ class Checker:
         )
 
 
-def looked_at(spaces: Spaces, formulation: Spec) -> Spaces:
+def looked_at(spaces: Spaces, formulation: FormulationSpec) -> Spaces:
     """The part of ``spaces`` that a policy of this formulation sees and commands."""
     seen = spaces.observation
-    cameras = seen.cameras[:1] if getattr(formulation, "cameras", "") == "static" else seen.cameras
+    cameras = seen.cameras[: formulation.camera_count(len(seen.cameras))]
     state = () if getattr(formulation, "state", "") == "none" else seen.state
     return replace(spaces, observation=replace(seen, cameras=cameras, state=state))

@@ -10,12 +10,13 @@ from vlactl.benchmarks import BENCHMARKS, BenchmarkSpec
 from vlactl.formats import SOURCES, SourceSpec
 from vlactl.formulations import FORMULATIONS, FormulationSpec
 from vlactl.registry import Registry, Spec
-from vlactl.strategies import CROSS, IN_DOMAIN, STRATEGIES, VISION_LANGUAGE, StrategySpec
+from vlactl.strategies import ROLES, STRATEGIES, StrategySpec
 from vlactl.training import TrainingSettings
+
+__all__ = ["ROLES", "SECTIONS", "Menus"]
 
 SECTIONS = ("backbone", "formulation", "strategy", "training", "evaluation")
 """Parts of a trial that are one spec each; ``sources`` holds several."""
-ROLES = (IN_DOMAIN, CROSS, VISION_LANGUAGE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

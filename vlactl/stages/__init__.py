@@ -9,14 +9,13 @@ resumes from its newest whole checkpoint, evaluation runs only the episodes that
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from vlactl.stages.evaluation import attempt
 from vlactl.stages.recording import record, see
 from vlactl.stages.training import learn, speak
-from vlactl.stages.work import Curve, Heartbeat, Work, spec_of
+from vlactl.stages.work import Curve, Heartbeat, Work, place, spec_of
 
 __all__ = ["Curve", "Heartbeat", "Work", "attempt", "learn", "main", "record", "see", "speak", "spec_of"]
 
@@ -26,8 +25,7 @@ Body = Callable[[Work, Heartbeat], None]
 def main(work_dir: Path) -> None:
     """Run the stage whose ``stage.json`` lies in ``work_dir``; called once in every rank."""
     work = Work.open(Path(work_dir))
-    rank = int(os.environ.get("RANK", "0"))
-    beat = Heartbeat(work.path / "progress.json", writes=rank == 0)
+    beat = Heartbeat(work.path / "progress.json", writes=place("RANK", 0) == 0)
     work.out.mkdir(exist_ok=True)
     body_of(work)(work, beat)
 

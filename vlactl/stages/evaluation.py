@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlactl.disk import replace_text
 from vlactl.errors import FailureClass, StageFailed
-from vlactl.stages.work import Heartbeat, Work, read_rows, spec_of
+from vlactl.stages.work import Heartbeat, Work, accelerator, read_rows, spec_of
 
 if TYPE_CHECKING:
     from vlactl.benchmarks import Benchmark, BenchmarkSpec
@@ -46,15 +46,12 @@ def attempt(work: Work, beat: Heartbeat) -> None:
 
 def open_actor(work: Work, spec: BenchmarkSpec, benchmark: Benchmark) -> Actor:
     """The trained policy, ready to act in ``benchmark`` as ``spec`` executes plans; raises where spaces differ."""
-    import torch
-
     from vlactl.policy import Actor, Policy
     from vlactl.spaces import require_equal
 
     policy = Policy.load(work.inputs["policy"] / "policy")
     require_equal(policy.card.spaces, benchmark.spaces, where=work.label)
-    return Actor(policy.to("cuda" if torch.cuda.is_available() else "cpu"), execution=spec.execution,
-                 ensemble_decay=spec.ensemble_decay)
+    return Actor(policy.to(accelerator()), execution=spec.execution, ensemble_decay=spec.ensemble_decay)
 
 
 def changed_fields(planned: Mapping[str, Any], here: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-from vlactl.stages.work import Heartbeat, Work, spec_of
+from vlactl.stages.work import Heartbeat, Work, accelerator, spec_of
 
 if TYPE_CHECKING:
     from vlactl.backbones.adapter import Backbone
@@ -40,7 +40,7 @@ def see(work: Work, beat: Heartbeat) -> None:
     started = time.monotonic()
     beat(0, None, unit="frames", step="building the backbone")
     episodes = RecordedEpisodes(work.inputs["episodes"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = accelerator()
     backbone = first_backbone(work).to(device).eval()
     images_NKYXC = episodes.images_NKYXC
     total, partial = len(images_NKYXC), work.out / f"{FEATURES}.partial"

@@ -53,12 +53,11 @@ def speak(work: Work, beat: Heartbeat) -> None:
     from vlactl.training.caption import Captioner
     from vlactl.training.loop import train
 
-    identity, world = work.identity, place("WORLD_SIZE", 1)
+    identity = work.identity
     beat(0, identity["updates"], unit="updates", step="building the backbone")
     spec = BACKBONES.parse(spec_of(work, "backbone"))
-    settings = TrainingSettings(updates=identity["updates"], global_batch=spec.vl_batch,
-                                learning_rate=spec.vl_learning_rate)
-    settings = settings.divided(work.execution.get("micro_batch_divisor", 1), world)
+    settings = divided(work, TrainingSettings(updates=identity["updates"], global_batch=spec.vl_batch,
+                                              learning_rate=spec.vl_learning_rate))
     backbone = spec.build(identity["seed"])
     stream = open_words(work, identity["words"], spec.vl_batch)
     backbone.tokenizer.extend(stream.texts())
@@ -71,10 +70,14 @@ def speak(work: Work, beat: Heartbeat) -> None:
 
 
 def settings_of(work: Work) -> TrainingSettings:
-    """The identity's settings with the execution settings of this attempt, the micro-batch divided after each oom."""
+    """The identity's settings with the execution settings of this attempt."""
     from vlactl.training import TrainingSettings
 
-    settings = TrainingSettings(**spec_of(work, "training"), updates=work.identity["updates"])
+    return divided(work, TrainingSettings(**spec_of(work, "training"), updates=work.identity["updates"]))
+
+
+def divided(work: Work, settings: TrainingSettings) -> TrainingSettings:
+    """The settings with the micro-batch of this attempt: divided after each oom."""
     return settings.divided(work.execution.get("micro_batch_divisor", 1), place("WORLD_SIZE", 1))
 
 

@@ -73,6 +73,13 @@ def place(name: str, otherwise: int) -> int:
     return int(os.environ.get(name, str(otherwise)))
 
 
+def accelerator() -> str:
+    """Where networks run that are not trained: a GPU if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def spec_of(work: Work, section: str) -> dict[str, Any]:
     """What a spec's ``parse`` wants: its identity, and the settings of this machine that its identity leaves out."""
     return {**work.identity[section], **work.execution.get(section, {})}

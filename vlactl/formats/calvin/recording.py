@@ -49,8 +49,13 @@ def training_half(source: Calvin) -> Path:
         raise UsageError("it is an export of vlactl's, whose spaces are not CALVIN's", where=str(source.folder),
                          expected="CALVIN's own dataset, or one recorded in CALVIN's simulator",
                          remedy="vlactl data convert FOLDER --to vlactl -o NEW, and take {kind: recorded, path: NEW}")
-    inner = source.folder / layout.HALVES[0]
-    return inner if inner.is_dir() else source.folder
+    return half_of(source.folder)
+
+
+def half_of(folder: Path) -> Path:
+    """The training half in a dataset's folder, or the folder itself where it is that half."""
+    inner = folder / layout.HALVES[0]
+    return inner if inner.is_dir() else folder
 
 
 def divided(episodes: CalvinEpisodes) -> tuple[Unit, ...]:
@@ -98,7 +103,7 @@ def fingerprint(folder: Path) -> str:
     Frames are compressed, so that a changed one hardly ever keeps its size; reading all of them would take hours.
     Raises :class:`UsageError` where there is no dataset, or a frame is missing.
     """
-    half = folder / layout.HALVES[0] if (folder / layout.HALVES[0]).is_dir() else folder
+    half = half_of(folder)
     rows = read_annotations(half)
     sizes = []
     for number in sorted({frame for row in rows for frame in range(row["first"], row["last"] + 1)}):
